@@ -1,0 +1,62 @@
+"""The one in-memory form of a question, whatever file, generator or user it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+# A fact is a sentence as written. Pictures join this union with the visual side.
+Fact: TypeAlias = str
+
+
+class DataError(ValueError):
+    """Bad input, described for the person who wrote it: what is wrong, in which file and line, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a question came from: `file` (or generator name), 1-based `line`, and the question type (`babi/2`)."""
+
+    file: str = ""
+    line: int = 0
+    kind: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """A question, the facts that precede it, and its answer.
+
+    `facts` are in story order. `answer` holds its words in order ("milk,football" is two). `supporting` are 0-based
+    indices into `facts` in the order the source lists them, empty if not labelled.
+    """
+
+    facts: tuple[Fact, ...]
+    question: str
+    answer: tuple[str, ...]
+    supporting: tuple[int, ...] = ()
+    source: Source = field(default_factory=Source)
+
+    @property
+    def answer_text(self) -> str:
+        return ",".join(self.answer)
+
+
+def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The paper's split: the last `share` of the training file, as it stands, validates (section 4)."""
+    if not 0 < share < 1:
+        raise ValueError(f"validation share {share} is not between 0 and 1")
+    cut = len(examples) - max(1, round(len(examples) * share))
+    if cut < 1:
+        raise DataError(f"{len(examples)} questions are too few to hold out a share of {share}; give at least 2")
+    return examples[:cut], examples[cut:]
+
+
+def iter_sentences(examples: Sequence[Example]) -> Iterator[str]:
+    """Every fact and question, in order, repeats included."""
+    for example in examples:
+        yield from example.facts
+        yield example.question

@@ -1,0 +1,3 @@
+from dmnplus.kernels.gru.reference import gru
+
+__all__ = ["gru"]
