@@ -1,0 +1,237 @@
+"""Section 3.3, the episodic memory module: attention gate, episode, memory update, pass after pass.
+
+Shape legend: B batch, F facts, H hidden, P passes, K first-layer width of the gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from dmnplus.kernels import attention_gru
+from dmnplus.model.initialisation import xavier, zeros
+
+Episode = Literal["attention_gru", "soft_attention"]
+Update = Literal["relu", "gru", "residual"]
+GateFeature = Literal["fact", "plain", "product", "absolute", "squared", "cosine", "bilinear"]
+
+
+def product(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
+    return f_BFH * rearrange(x_BH, "b h -> b 1 h")
+
+
+def absolute(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
+    return (f_BFH - rearrange(x_BH, "b h -> b 1 h")).abs()
+
+
+def squared(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
+    return (f_BFH - rearrange(x_BH, "b h -> b 1 h")).square()
+
+
+def plain(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
+    return rearrange(x_BH, "b h -> b 1 h").expand_as(f_BFH)
+
+
+def cosine(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
+    similarity_BF = nn.functional.cosine_similarity(f_BFH, rearrange(x_BH, "b h -> b 1 h"), dim=-1)
+    return rearrange(similarity_BF, "b f -> b f 1")
+
+
+class Bilinear(nn.Module):
+    """f' W x, a feature of the original gate (Kumar et al. 2015, equation 6)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.weight = xavier(hidden, hidden)
+
+    def forward(self, f_BFH: Tensor, x_BH: Tensor) -> Tensor:
+        return torch.einsum("bfh,hk,bk->bf", f_BFH, self.weight, x_BH)[..., None]
+
+
+_ELEMENTWISE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "product": product,
+    "absolute": absolute,
+    "squared": squared,
+    "plain": plain,
+    "cosine": cosine,
+}
+
+
+class GateFeatures(nn.Module):
+    """How facts are compared with one vector x, the question or the memory: one half of z in equation 8.
+
+    `product` is f o x, `absolute` |f - x|, `squared` (f - x)^2, `plain` x itself, `cosine` and `bilinear` (f' W x) a
+    number each.
+    """
+
+    def __init__(self, names: Sequence[str], hidden: int) -> None:
+        super().__init__()
+        self.names = tuple(names)
+        self.width = sum(1 if name in ("cosine", "bilinear") else hidden for name in self.names)
+        if "bilinear" in self.names:
+            self.bilinear = Bilinear(hidden)
+
+    def forward(self, f_BFH: Float[Tensor, "B F H"], x_BH: Float[Tensor, "B H"]) -> Float[Tensor, "B F K"]:
+        compare = [self.bilinear if name == "bilinear" else _ELEMENTWISE[name] for name in self.names]
+        return torch.cat([feature(f_BFH, x_BH) for feature in compare], dim=-1)
+
+
+class AttentionGate(nn.Module):
+    """Equations 8-10: g = softmax over the real facts of W2 tanh(W1 z + b1) + b2, z comparing facts with q and m.
+
+    `features` names what z is made of; ("product", "absolute") is the paper's [f o q; f o m; |f - q|; |f - m|]. With
+    "fact", z holds f itself as well, as the original DMN's does.
+    """
+
+    def __init__(self, hidden: int, features: Sequence[str]) -> None:
+        super().__init__()
+        self.with_fact = "fact" in features
+        compared = [name for name in features if name != "fact"]
+        self.question_features = GateFeatures(compared, hidden)
+        self.memory_features = GateFeatures(compared, hidden)
+        width = 2 * self.memory_features.width + hidden * self.with_fact
+        # One Xavier start for the whole of W1, then cut in two: the half that meets q is the same in every pass.
+        W1 = xavier(hidden, width).detach()
+        self.W1_memory = nn.Parameter(W1[:, : self.memory_features.width].clone())
+        self.W1_question = nn.Parameter(W1[:, self.memory_features.width :].clone())
+        self.b1 = zeros(hidden)
+        self.W2 = xavier(1, hidden)
+        self.b2 = zeros(1)
+
+    def question_half(self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"]) -> Float[Tensor, "B F H"]:
+        """The part of W1 z + b1 that depends on q alone."""
+        z_BFK = self.question_features(f_BFH, q_BH)
+        if self.with_fact:
+            z_BFK = torch.cat([z_BFK, f_BFH], dim=-1)
+        return nn.functional.linear(z_BFK, self.W1_question, self.b1)
+
+    def forward(
+        self,
+        f_BFH: Float[Tensor, "B F H"],
+        question_half_BFH: Float[Tensor, "B F H"],
+        m_BH: Float[Tensor, "B H"],
+        mask_BF: Bool[Tensor, "B F"],
+    ) -> Float[Tensor, "B F"]:
+        memory_half_BFH = nn.functional.linear(self.memory_features(f_BFH, m_BH), self.W1_memory)
+        hidden_BFH = torch.tanh(question_half_BFH + memory_half_BFH)
+        Z_BF = nn.functional.linear(hidden_BFH, self.W2, self.b2)[..., 0]
+        return torch.softmax(Z_BF.masked_fill(~mask_BF, float("-inf")), dim=-1)
+
+
+class AttentionGRU(nn.Module):
+    """Equation 11: the context is the last state of a GRU whose update gate is the attention gate."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.input_weight = nn.Parameter(xavier(2, hidden, hidden).flatten(0, 1).detach())
+        self.input_bias = zeros(2 * hidden)
+        self.recurrent_weight = nn.Parameter(xavier(2, hidden, hidden).flatten(0, 1).detach())
+
+    def project(self, f_BFH: Float[Tensor, "B F H"]) -> Float[Tensor, "B F _"]:
+        """What the recurrence needs of the facts, the same in every pass."""
+        return nn.functional.linear(f_BFH, self.input_weight, self.input_bias)
+
+    def forward(
+        self, x_BF2H: Float[Tensor, "B F _"], g_BF: Float[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B H"]:
+        return attention_gru(x_BF2H[None], self.recurrent_weight[None], g_BF[None], mask_BF[None])[0]
+
+
+class SoftAttention(nn.Module):
+    """The context is the mean of the facts weighted by the gate, c = sum_i g_i f_i (equation before 11)."""
+
+    def project(self, f_BFH: Float[Tensor, "B F H"]) -> Float[Tensor, "B F H"]:
+        return f_BFH
+
+    def forward(
+        self, f_BFH: Float[Tensor, "B F H"], g_BF: Float[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B H"]:
+        return torch.einsum("bf,bfh->bh", g_BF, f_BFH)
+
+
+class ReLUUpdate(nn.Module):
+    """Equation 13: m_t = ReLU(W_t [m_{t-1}; c_t; q] + b)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.W = xavier(hidden, 3 * hidden)
+        self.b = zeros(hidden)
+
+    def forward(
+        self, m_BH: Float[Tensor, "B H"], c_BH: Float[Tensor, "B H"], q_BH: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B H"]:
+        return torch.relu(nn.functional.linear(torch.cat([m_BH, c_BH, q_BH], dim=-1), self.W, self.b))
+
+
+class ResidualUpdate(ReLUUpdate):
+    """m_t = m_{t-1} + ReLU(W_t [m_{t-1}; c_t; q] + b): the readers' question 3, not in the paper."""
+
+    def forward(
+        self, m_BH: Float[Tensor, "B H"], c_BH: Float[Tensor, "B H"], q_BH: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B H"]:
+        return m_BH + super().forward(m_BH, c_BH, q_BH)
+
+
+class GRUUpdate(nn.Module):
+    """Equation 12: m_t = GRU(c_t, m_{t-1})."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.input_weight = nn.Parameter(xavier(3, hidden, hidden).flatten(0, 1).detach())
+        self.recurrent_weight = nn.Parameter(xavier(3, hidden, hidden).flatten(0, 1).detach())
+        self.bias = zeros(3 * hidden)
+
+    def forward(
+        self, m_BH: Float[Tensor, "B H"], c_BH: Float[Tensor, "B H"], q_BH: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B H"]:
+        x_u, x_r, x_h = nn.functional.linear(c_BH, self.input_weight, self.bias).chunk(3, dim=-1)
+        U_u, U_r, U_h = self.recurrent_weight.chunk(3)
+        u = torch.sigmoid(x_u + m_BH @ U_u.T)
+        r = torch.sigmoid(x_r + m_BH @ U_r.T)
+        candidate = torch.tanh(x_h + r * (m_BH @ U_h.T))
+        return u * candidate + (1 - u) * m_BH
+
+
+class EpisodicMemory(nn.Module):
+    """`passes` episodes over the facts, from m_0 = q; each attends by the memory that the one before left.
+
+    `tied` shares one memory update among the passes; untied, each has its own (section 3.3). Gate and episode are
+    the same in every pass.
+    """
+
+    def __init__(
+        self, hidden: int, *, passes: int, gate: Sequence[str], episode: Episode, update: Update, tied: bool
+    ) -> None:
+        super().__init__()
+        self.passes = passes
+        self.gate = AttentionGate(hidden, gate)
+        match episode:
+            case "attention_gru":
+                self.episode = AttentionGRU(hidden)
+            case "soft_attention":
+                self.episode = SoftAttention()
+        kind = {"relu": ReLUUpdate, "gru": GRUUpdate, "residual": ResidualUpdate}[update]
+        self.updates = nn.ModuleList(kind(hidden) for _ in range(1 if tied else passes))
+
+    def forward(
+        self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
+    ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "P B F"]]:
+        """The last memory, and the attention of every pass."""
+        m = q_BH
+        question_half = self.gate.question_half(f_BFH, q_BH)
+        projected = self.episode.project(f_BFH)
+        attention = []
+        for t in range(self.passes):
+            g = self.gate(f_BFH, question_half, m, mask_BF)
+            c = self.episode(projected, g, mask_BF)
+            m = self.updates[t % len(self.updates)](m, c, q_BH)
+            attention.append(g)
+        return m, torch.stack(attention)
+
+
+GATE_FEATURES: tuple[str, ...] = get_args(GateFeature)

@@ -1,0 +1,173 @@
+"""The whole network: input, question, episodic memory, answer.
+
+Shape legend: B batch, F facts, H hidden, P passes, K = 2H.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor, nn
+
+from dmnplus.data.batching import Batch
+from dmnplus.data.vocabulary import PADDING
+from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
+from dmnplus.model.episodic_memory import GATE_FEATURES, Episode, EpisodicMemory, Update
+from dmnplus.model.question import QuestionModule
+from dmnplus.model.text_input import InputFusion, SentenceReader, WordEmbedding, WordGRU
+
+TextInput = Literal["fusion", "reader", "word_gru"]
+Answer = Literal["class", "words"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """What the network is made of. The defaults are the paper's DMN+ on text (sections 3 and 4.1)."""
+
+    hidden: int = 80
+    """Size of embeddings, facts, question and memory."""
+    input: TextInput = "fusion"
+    """fusion: sentence reader and input fusion layer; reader: without the fusion layer; word_gru: the original DMN's."""
+    gate: tuple[str, ...] = ("product", "absolute")
+    """What the attention gate compares facts with q and m by."""
+    episode: Episode = "attention_gru"
+    """How a pass makes its context of facts and attention."""
+    update: Update = "relu"
+    """How a pass makes its memory."""
+    tied: bool = False
+    """Whether the passes share one memory update."""
+    passes: int = 3
+    """Episodes over the facts."""
+    answer: Answer = "class"
+    """class: one of the answers seen in training; words: a decoder, word by word."""
+    fact_dropout: float = 0.1
+    """Share of a sentence encoding's numbers dropped in training."""
+    answer_dropout: float = 0.1
+    """Share of the answer module's input dropped in training."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden", "passes"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("fact_dropout", "answer_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        unknown = [name for name in self.gate if name not in GATE_FEATURES]
+        if unknown or set(self.gate) <= {"fact"}:
+            raise ValueError(
+                f"model.gate is {list(self.gate)}; it takes {', '.join(GATE_FEATURES)}, at least one besides fact"
+            )
+        for name, kind in (("input", TextInput), ("episode", Episode), ("update", Update), ("answer", Answer)):
+            if getattr(self, name) not in get_args(kind):
+                raise ValueError(f"model.{name} is {getattr(self, name)!r}; it takes {', '.join(get_args(kind))}")
+
+
+_ORIGINAL_GATE = ("fact", "plain", "product", "absolute", "bilinear")
+
+VARIANTS: dict[str, NetworkConfig] = {
+    "odmn": NetworkConfig(
+        input="word_gru", gate=_ORIGINAL_GATE, episode="soft_attention", update="gru", tied=True
+    ),
+    "dmn2": NetworkConfig(episode="soft_attention", update="gru", tied=True),
+    "dmn3": NetworkConfig(update="gru", tied=True),
+    "dmn+": NetworkConfig(),
+}
+"""The paper's ablation (section 5.1), from the original network to DMN+."""
+
+
+class DropoutMasks(NamedTuple):
+    """What training drops, drawn outside the network: scaled by 1 / (1 - share), zero where dropped."""
+
+    facts_BFH: Tensor
+    answer_BK: Tensor
+
+
+class Output(NamedTuple):
+    """`logits` are [B, A] for classes and [B, L, V] for words; the attention sums to one over each question's facts."""
+
+    logits: Tensor
+    attention_PBF: Tensor
+    answer_input_BK: Tensor
+
+
+class DMN(nn.Module):
+    """A Dynamic Memory Network (Xiong, Merity and Socher 2016) over sentences."""
+
+    def __init__(self, config: NetworkConfig, *, words: int, answers: int, answer_words: int) -> None:
+        """`words`, `answers` and `answer_words` are the sizes of the vocabulary."""
+        super().__init__()
+        self.config = config
+        H = config.hidden
+        self.embedding = WordEmbedding(words, H)
+        self.reader = WordGRU(H) if config.input == "word_gru" else SentenceReader()
+        self.fusion = InputFusion(H) if config.input == "fusion" else None
+        self.question = QuestionModule(H)
+        self.memory = EpisodicMemory(
+            H,
+            passes=config.passes,
+            gate=config.gate,
+            episode=config.episode,
+            update=config.update,
+            tied=config.tied,
+        )
+        self.answer = WordAnswer(H, answer_words) if config.answer == "words" else ClassAnswer(H, answers)
+
+    def forward(self, batch: Batch, dropout: DropoutMasks | None = None) -> Output:
+        words = self.embedding(batch.sentences_SW)
+        facts = self.reader(words, batch.sentences_SW != PADDING, batch.facts_BF, batch.mask_BF)
+        if dropout is not None:
+            facts = facts * dropout.facts_BFH
+        if self.fusion is not None:
+            facts = self.fusion(facts, batch.mask_BF)
+        q = self.question(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
+        m, attention = self.memory(facts, q, batch.mask_BF)
+        qm = torch.cat([q, m], dim=-1)
+        if dropout is not None:
+            qm = qm * dropout.answer_BK
+        return Output(self.answer(qm, batch.answer_words_BL), attention, qm)
+
+    def draw_dropout(self, batch: Batch, generator: torch.Generator) -> DropoutMasks:
+        """Dropout for one training step: of the sentence encodings, and of the answer module's input (section 4.1)."""
+        weight = self.embedding.weight
+        H = self.config.hidden
+
+        def draw(share: float, *shape: int) -> Tensor:
+            kept = torch.empty(shape, dtype=weight.dtype, device=weight.device)
+            return kept.bernoulli_(1 - share, generator=generator).div_(1 - share)
+
+        return DropoutMasks(
+            draw(self.config.fact_dropout, *batch.facts_BF.shape, H),
+            draw(self.config.answer_dropout, len(batch), 2 * H),
+        )
+
+    def losses(self, output: Output, batch: Batch) -> Tensor:
+        """Cross-entropy of each question's answer, [B]."""
+        return self.answer.losses(output.logits, batch.answers_B, batch.answer_words_BL)
+
+    def ranked(self, output: Output, top: int) -> list[list[Ranked]]:
+        """The `top` answers of each question, best first."""
+        return self.answer.ranked(output.answer_input_BK, top)
+
+
+def attention_losses(attention_PBF: Tensor, supporting_BK: Tensor) -> Tensor:
+    """What each question's attention misses of its labelled facts, [B]; zero for a question without labels.
+
+    Pass t is to attend to the t-th labelled fact; the last pass takes those that are left, and passes beyond the last
+    label repeat it (after Kumar et al. 2015, section 2.3). The loss is -log of the attention on the wanted facts.
+    """
+    P, _, F = attention_PBF.shape
+    K = supporting_BK.shape[1]
+    labelled_BK = supporting_BK >= 0
+    last_B1 = labelled_BK.sum(dim=1, keepdim=True) - 1
+    steps_K = torch.arange(K, device=supporting_BK.device)
+    facts_BKF = nn.functional.one_hot(supporting_BK.clamp(min=0), F) * labelled_BK[..., None]
+    losses = []
+    for t in range(P):
+        wanted_BK = (steps_K >= t) if t == P - 1 else (steps_K == t)
+        # Past the end of the chain, its last fact.
+        wanted_BK = torch.where(last_B1 < t, steps_K == last_B1, wanted_BK)
+        wanted_BF = (facts_BKF * wanted_BK[..., None]).amax(dim=1)
+        losses.append(-(attention_PBF[t] * wanted_BF).sum(dim=1).clamp(min=1e-9).log())
+    return torch.stack(losses).mean(dim=0) * (last_B1[:, 0] >= 0)

@@ -1,0 +1,92 @@
+"""Section 3.1, the text input module: sentence reader (position encoding), input fusion layer, and the original's GRU.
+
+Shape legend: S distinct sentences, B batch, F facts, W words per sentence, H hidden.
+"""
+
+from __future__ import annotations
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from dmnplus.model.gru import GRU
+
+
+class WordEmbedding(nn.Module):
+    """Vectors of words, shared by facts and questions; padding (0) is the zero vector (section 3.1)."""
+
+    def __init__(self, words: int, hidden: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(words, hidden).uniform_(-(3**0.5), 3**0.5))
+        with torch.no_grad():
+            self.weight[0] = 0
+
+    def forward(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape H"]:
+        return nn.functional.embedding(ids, self.weight, padding_idx=0)
+
+
+def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"]) -> Float[Tensor, "S H"]:
+    """f = sum_j l_j o w_j with l_jd = (1 - j/M) - (d/D)(1 - 2j/M) (section 3.1, after Sukhbaatar et al. 2015).
+
+    j = 1..M is the word's place in its own sentence of M words, never the padded length; d = 1..D the embedding index.
+    """
+    # l splits into a part that knows only the word's place and one scaled by d/D, so that no [S, W, H] tensor of
+    # weights is needed: f = sum_j (1 - j/M) w_j - d/D o sum_j (1 - 2j/M) w_j.
+    M_S1 = mask_SW.sum(dim=1, keepdim=True).clamp(min=1)
+    j_W = torch.arange(1, mask_SW.shape[1] + 1, device=words_SWH.device)
+    place_SW = (j_W / M_S1).to(words_SWH.dtype)
+    weights_2SW = torch.stack([1 - place_SW, 1 - 2 * place_SW]) * mask_SW
+    by_place_SH, by_index_SH = torch.einsum("ksw,swh->ksh", weights_2SW, words_SWH)
+    D = words_SWH.shape[2]
+    d_D = torch.arange(1, D + 1, device=words_SWH.device, dtype=words_SWH.dtype) / D
+    return by_place_SH - d_D * by_index_SH
+
+
+class SentenceReader(nn.Module):
+    """One vector a fact: the position encoding of its words (section 3.1)."""
+
+    def forward(
+        self,
+        words_SWH: Float[Tensor, "S W H"],
+        word_mask_SW: Bool[Tensor, "S W"],
+        facts_BF: Int[Tensor, "B F"],
+        mask_BF: Bool[Tensor, "B F"],
+    ) -> Float[Tensor, "B F H"]:
+        # Each distinct sentence is read once, however often it occurs in the batch.
+        return nn.functional.embedding(facts_BF, position_encoding(words_SWH, word_mask_SW))
+
+
+class WordGRU(nn.Module):
+    """The original DMN's input: one GRU over all words of a story, its states at the sentence ends (Kumar et al. 2.1)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.gru = GRU(hidden, hidden)
+
+    def forward(
+        self,
+        words_SWH: Float[Tensor, "S W H"],
+        word_mask_SW: Bool[Tensor, "S W"],
+        facts_BF: Int[Tensor, "B F"],
+        mask_BF: Bool[Tensor, "B F"],
+    ) -> Float[Tensor, "B F H"]:
+        S, W, H = words_SWH.shape
+        words_BFWH = nn.functional.embedding(facts_BF, words_SWH.reshape(S, W * H))
+        word_mask_BFW = word_mask_SW[facts_BF] & mask_BF[:, :, None]
+        states = self.gru(
+            rearrange(words_BFWH, "b f (w h) -> b (f w) h", w=W), rearrange(word_mask_BFW, "b f w -> b (f w)")
+        )
+        # Padding after a sentence's last word carries its state on to the sentence's last place.
+        return rearrange(states[0], "b (f w) h -> b f w h", w=W)[:, :, -1]
+
+
+class InputFusion(nn.Module):
+    """The input fusion layer: a bidirectional GRU over the facts, both directions added (equation 7)."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.gru = GRU(hidden, hidden, reverse=(False, True))
+
+    def forward(self, facts_BFH: Float[Tensor, "B F H"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
+        return self.gru(facts_BFH, mask_BF).sum(dim=0)
