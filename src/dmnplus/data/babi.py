@@ -9,18 +9,16 @@ Weston et al. 2015, https://arxiv.org/abs/1502.05698; the archive's own README.t
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import tarfile
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO, NoReturn, cast
+from typing import NoReturn
 from uuid import uuid4
 
+from dmnplus.data.archive import open_tar
 from dmnplus.data.example import DataError, Example, Source
 from dmnplus.data.location import ENVIRONMENT_VARIABLE, default_data_root
 
@@ -40,7 +38,6 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 _UNASKED = (
     "the story before this ends with facts and no question; the file may be cut: fetch it again or ask a question"
 )
-_ARCHIVE_ERRORS = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile)
 # The largest official file has 15 MB; more than this in one member is not bAbI.
 _MEMBER_LIMIT = 100_000_000
 
@@ -235,8 +232,8 @@ def _story_lines(examples: Sequence[Example]) -> Iterator[str]:
         number += 1
         if not all(0 <= index < len(line_of_fact) for index in example.supporting):
             raise DataError(
-                f"{example.source}: supporting facts {example.supporting} of {_short(example.question)} are not all among "
-                f"its {len(line_of_fact)} facts; number them from 0"
+                f"{example.source}: supporting facts {example.supporting} of {_short(example.question)} are not all "
+                f"among its {len(line_of_fact)} facts; number them from 0"
             )
         line = f"{number} {example.question}\t{example.answer_text}"
         if example.supporting:
@@ -353,27 +350,17 @@ def _archive_files(path: Path, language: str, modified: int, size: int) -> Mappi
     A tar.gz can only be read from its start, so all files of a language (about 30 MB) are kept for the next task.
     """
     files: dict[str, bytes] = {}
-    try:
-        with _open_archive(path) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-            for member in archive:
-                name = PurePosixPath(member.name)
-                if not member.isfile() or name.parent.name != language or not _FILE_NAME.fullmatch(name.name):
-                    continue
-                if member.size > _MEMBER_LIMIT:
-                    raise DataError(f"{path}: {member.name} has {member.size} bytes, too many for bAbI; {GET_HINT}")
-                data = archive.extractfile(member)
-                assert data is not None
-                files[member.name] = data.read()
-            # tarfile takes a damaged header for the end; reading on makes gzip check its own length and checksum.
-            while stream.read(1 << 20):
-                pass
-    except _ARCHIVE_ERRORS as error:
-        raise DataError(f"{path}: is a damaged or incomplete archive ({error}); {GET_HINT}") from error
+    with open_tar(path) as archive:
+        for member in archive:
+            name = PurePosixPath(member.name)
+            if not member.isfile() or name.parent.name != language or not _FILE_NAME.fullmatch(name.name):
+                continue
+            if member.size > _MEMBER_LIMIT:
+                raise DataError(f"{path}: {member.name} has {member.size} bytes, too many for bAbI; {GET_HINT}")
+            data = archive.extractfile(member)
+            assert data is not None
+            files[member.name] = data.read()
     return files
-
-
-def _open_archive(path: Path) -> IO[bytes]:
-    return path.open("rb") if path.suffix == ".tar" else cast("IO[bytes]", gzip.open(path, "rb"))
 
 
 def _check_choice(key: str, value: object, accepted: Iterable[object]) -> None:

@@ -1,0 +1,35 @@
+"""Shared by all tests: fixed seeds, and the real data where it is at hand."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def fixed_seeds() -> None:
+    random.seed(0)
+    # Only where the test's own imports brought them in: importing torch here would slow every small test run.
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder of real data sets: DMNPLUS_DATA, else ../shared/data beside the project."""
+    project = Path(__file__).resolve().parents[1]
+    return Path(os.environ.get("DMNPLUS_DATA") or project.parent / "shared" / "data")
+
+
+@pytest.fixture(scope="session")
+def babi_archive(data_root: Path) -> Path:
+    archive = data_root / "tasks_1-20_v1-2.tar.gz"
+    if not archive.is_file():
+        pytest.skip(f"the bAbI archive is not in {data_root}; set DMNPLUS_DATA to its folder")
+    return archive
