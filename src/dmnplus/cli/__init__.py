@@ -1,0 +1,5 @@
+"""The command `dmnplus`."""
+
+from dmnplus.cli.app import main
+
+__all__ = ["main"]

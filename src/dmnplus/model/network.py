@@ -67,9 +67,7 @@ class NetworkConfig:
 _ORIGINAL_GATE = ("fact", "plain", "product", "absolute", "bilinear")
 
 VARIANTS: dict[str, NetworkConfig] = {
-    "odmn": NetworkConfig(
-        input="word_gru", gate=_ORIGINAL_GATE, episode="soft_attention", update="gru", tied=True
-    ),
+    "odmn": NetworkConfig(input="word_gru", gate=_ORIGINAL_GATE, episode="soft_attention", update="gru", tied=True),
     "dmn2": NetworkConfig(episode="soft_attention", update="gru", tied=True),
     "dmn3": NetworkConfig(update="gru", tied=True),
     "dmn+": NetworkConfig(),

@@ -1,0 +1,1 @@
+"""Training under the paper's protocol, and what a run leaves behind."""

@@ -1,0 +1,3 @@
+from dmnplus.cli import main
+
+main()

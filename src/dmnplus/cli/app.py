@@ -1,0 +1,57 @@
+"""The commands, their help, and what a wrong argument says."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from dmnplus.cli import ask, data, demo, evaluate, train
+
+app = typer.Typer(
+    help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(train.app, name="train")
+app.command("eval")(evaluate.evaluate_run)
+app.command("ask")(ask.ask)
+app.command("demo")(demo.demo)
+app.command("settings")(train.settings)
+app.add_typer(data.app, name="data")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"dmnplus {version('dmnplus')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; what a user can mend ends as one line and exit status 2, never as a stack trace."""
+    errors = Console(stderr=True)
+    try:
+        app()
+    except ValueError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("stopped", highlight=False)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left (`dmnplus ... | head`); there is nobody to tell.
+        sys.stderr.close()
+        sys.exit(0)

@@ -1,0 +1,83 @@
+"""`dmnplus ask`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dmnplus.answering import QuestionAnswerer, load, split_sentences
+from dmnplus.data.example import DataError
+from dmnplus.explain.trace import answer_line, attention_table
+
+# Stories may be pasted from a file in bAbI's format: "3 Where is Mary?<tab>bathroom<tab>1".
+_LINE_NUMBER = re.compile(r"^\d+\s+(?=\D)")
+
+
+def ask(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    story: Annotated[Path | None, typer.Option(help="Read story and questions from this file.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Draw the attention of each pass.")] = False,
+    top: Annotated[int, typer.Option(min=1, help="How many answers to rank.")] = 3,
+) -> None:
+    """Read a story and questions, typed or piped in, and answer.
+
+    A line that ends in a question mark is a question about the sentences before it; an empty line begins a new story.
+    """
+    answerer = load(run)
+    console, warnings = Console(), Console(stderr=True)
+    facts: list[str] = []
+    asked = False
+    for line in _lines(story, console):
+        if not line:
+            facts = []
+            continue
+        for sentence in split_sentences(line):
+            if not sentence.endswith("?"):
+                facts.append(sentence)
+                continue
+            asked = True
+            if not facts:
+                warnings.print("[yellow]warning:[/] no story yet: write some sentences before the question")
+                continue
+            _answer(answerer, facts, sentence, top, explain, console, warnings)
+    if not asked:
+        raise DataError("no question was asked; a question is a line that ends in a question mark")
+
+
+def _lines(story: Path | None, console: Console) -> Iterator[str]:
+    if story is not None:
+        try:
+            lines: Iterator[str] = iter(story.read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{story}: cannot be read: {error}") from None
+    else:
+        if sys.stdin.isatty():
+            console.print("A sentence a line; a question ends in ?; an empty line begins a new story; Ctrl-D ends.")
+        lines = iter(sys.stdin)
+    for line in lines:
+        yield _LINE_NUMBER.sub("", line.partition("\t")[0].strip())
+
+
+def _answer(
+    answerer: QuestionAnswerer,
+    facts: list[str],
+    question: str,
+    top: int,
+    explain: bool,
+    console: Console,
+    warnings: Console,
+) -> None:
+    answer = answerer.answer(facts, question, top=top)
+    if answer.unknown_words:
+        words = ", ".join(answer.unknown_words)
+        warnings.print(f"[yellow]warning:[/] never seen in training: {words}", highlight=False)
+    console.print(question, style="dim", highlight=False)
+    console.print(answer_line(answer), soft_wrap=True)
+    if explain:
+        console.print(attention_table(answer))

@@ -1,0 +1,53 @@
+"""`dmnplus data`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from dmnplus.cli.sources import babi_examples, parse_tasks
+from dmnplus.data.compare import compare, render
+from dmnplus.data.download import get_babi
+from dmnplus.data.generate import generate, write_dataset
+from dmnplus.data.location import default_data_root
+
+app = typer.Typer(help="Fetch, make and compare data.", no_args_is_help=True)
+get = typer.Typer(help="Download data from its official source.", no_args_is_help=True)
+app.add_typer(get, name="get")
+
+Tasks = Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20.")]
+
+
+@get.callback()
+def root() -> None:
+    pass
+
+
+@app.command("generate")
+def generate_files(
+    out: Annotated[Path, typer.Argument(help="Folder for qaN_..._train.txt and qaN_..._test.txt.")],
+    task: Tasks = "1-20",
+    questions: Annotated[int, typer.Option(min=1, help="Questions in each file.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+) -> None:
+    """Write simulated bAbI tasks in the official format."""
+    for path in write_dataset(out, parse_tasks(task), questions=questions, seed=seed):
+        typer.echo(path)
+
+
+@app.command("compare")
+def compare_tasks(
+    data: Annotated[Path | None, typer.Option(help="The official archive or its unpacked folder.")] = None,
+    task: Tasks = "1-20",
+    language: Annotated[str, typer.Option(help="en or en-10k.")] = "en-10k",
+    questions: Annotated[int, typer.Option(min=1, help="Generated questions a task.")] = 10_000,
+    seed: Annotated[int, typer.Option(help="Seed of the generated stories.")] = 0,
+) -> None:
+    """Print statistics of generated stories beside those of the real files."""
+    console = Console()
+    for number in parse_tasks(task):
+        real, described = babi_examples(data, number, language)
+        console.print(render(number, compare(generate(number, questions=questions, seed=seed), real), described))

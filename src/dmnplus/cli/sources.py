@@ -1,0 +1,82 @@
+"""What a user may name as data: the official archive or folder, a file, or `generated:QUESTIONS[:SEED]`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dmnplus.data.babi import TASKS, find_babi, read_babi, read_babi_file
+from dmnplus.data.example import Example, split_validation
+from dmnplus.data.generate import generate
+from dmnplus.training.run import Splits
+
+_GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
+
+
+def parse_tasks(text: str) -> list[int]:
+    """Task numbers of "2", "1,4,6", "1-20" or "all"."""
+    if text == "all":
+        return list(TASKS)
+    numbers: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not match or first not in TASKS or last not in TASKS or first > last:
+            raise ValueError(f"--task is {text!r}; it takes numbers from 1 to 20, as in 2, or 1,4,6, or 1-20, or all")
+        numbers += range(first, last + 1)
+    return list(dict.fromkeys(numbers))
+
+
+def read_source(source: str, task: int) -> list[Example]:
+    """The questions of one source. Generated ones are of bAbI task `task`."""
+    if match := _GENERATED.fullmatch(source):
+        return generate(task, questions=int(match[1]), seed=int(match[2] or 0))
+    if source.startswith("generated"):
+        raise ValueError(f"{source!r}: it takes generated:QUESTIONS or generated:QUESTIONS:SEED")
+    return read_babi_file(Path(source), kind=f"babi/{task}")
+
+
+def babi_splits(
+    task: int,
+    data: Path | None,
+    language: str,
+    validation_share: float,
+    train: Sequence[str] | None,
+    valid: Sequence[str] | None,
+    test: Sequence[str] | None,
+) -> Splits:
+    """Training, validation and test questions of a task, from the official files where no source is named."""
+
+    def read(sources: Sequence[str]) -> list[Example]:
+        return [example for source in sources for example in read_source(source, task)]
+
+    def official(split: str) -> list[Example]:
+        return read_babi(find_babi(data), task, split, language)
+
+    training = read(train) if train else official("train")
+    if valid:
+        validation: Sequence[Example] = read(valid)
+    else:
+        training, validation = split_validation(training, validation_share)
+    if test:
+        testing = read(test)
+    elif train and data is None and all(source.startswith("generated") for source in train):
+        # A run on generated stories alone needs no archive; its test stories come from a seed of their own.
+        testing = generate(task, questions=1000, seed=TEST_SEED)
+    else:
+        testing = official("test")
+    described = ", ".join(train) if train else language
+    return Splits(f"babi/{task} ({described})", training, validation, testing)
+
+
+TEST_SEED = 2_000_003
+
+
+def babi_examples(data: Path | None, task: int, language: str) -> tuple[list[Example], str]:
+    """All the real questions of a task that are to be compared with generated ones, and what they are."""
+    path = find_babi(data)
+    if (task, language) == (3, "en-10k"):
+        # Its training file is missing in some copies of the archive.
+        return read_babi(path, task, "test", language), "test file"
+    return read_babi(path, task, "train", language), "training file"

@@ -1,0 +1,115 @@
+"""The root config: assembles the parts, reads TOML recipes, applies `--set section.key=value`, rejects unknown keys."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from dmnplus.model import VARIANTS, NetworkConfig
+from dmnplus.training.trainer import DataConfig, TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything a training run depends on, besides its data and its seed."""
+
+    model: NetworkConfig = field(default_factory=NetworkConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+PAPER_EXCEPTIONS: dict[int, dict[str, Any]] = {
+    3: {"data": {"last_facts": 130}},
+    6: {"training": {"l2": 0.0}},
+    19: {"training": {"l2": 0.0}},
+}
+"""Where the paper's protocol differs for one bAbI task (section 4.1 and 4.2)."""
+
+
+def resolve(
+    *, variant: str = "dmn+", task: int | None = None, recipe: Path | None = None, settings: Iterable[str] = ()
+) -> Config:
+    """The config of a run: a variant's network, the paper's exceptions for `task`, a TOML `recipe`, then `settings`.
+
+    Later ones win. `settings` are `section.key=value`, the value as TOML writes it, quotes optional. Raises `ValueError`
+    that names the key, the value and what is accepted.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant {variant!r}; there are {', '.join(VARIANTS)}")
+    tree: dict[str, Any] = {"model": asdict(VARIANTS[variant])}
+    _merge(tree, PAPER_EXCEPTIONS.get(task or 0, {}), where=f"task {task}")
+    if recipe is not None:
+        _merge(tree, _read_toml(recipe), where=str(recipe))
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        section, dot, name = key.strip().partition(".")
+        if not equals or not dot:
+            raise ValueError(f"--set takes section.key=value, as in training.rate=0.001; got {setting!r}")
+        _merge(tree, {section: {name: _parse_value(text.strip())}}, where=f"--set {setting}")
+    return parse(tree)
+
+
+def parse(tree: Mapping[str, Any]) -> Config:
+    """A config from its plain form (see `plain`). Raises `ValueError` for unknown keys and wrong values."""
+    _reject_unknown(tree, where="config")
+    try:
+        return TypeAdapter(Config).validate_python(tree)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(problem.replace("Value error, ", "") for problem in problems)) from None
+
+
+def plain(config: Config) -> dict[str, dict[str, Any]]:
+    """`config` as tables of numbers, words and lists, as TOML and JSON hold them."""
+    tree = asdict(config)
+    tree["model"]["gate"] = list(config.model.gate)
+    return tree
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file: {error}") from None
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _merge(tree: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:
+    _reject_unknown(changes, where)
+    for section, values in changes.items():
+        tree.setdefault(section, {}).update(values)
+
+
+def _reject_unknown(tree: Mapping[str, Any], where: str) -> None:
+    sections = {f.name: {g.name for g in fields(f.default_factory)} for f in fields(Config)}  # pyright: ignore
+    known = [f"{section}.{key}" for section, keys in sections.items() for key in sorted(keys)]
+    for section, values in tree.items():
+        if section not in sections:
+            raise ValueError(f"{where}: unknown section {section!r}; {_nearest(section, sections)}")
+        if not isinstance(values, Mapping):
+            raise ValueError(f"{where}: {section} is a section, as in {section}.{min(sections[section])}=...")
+        for key in values:
+            if key not in sections[section]:
+                raise ValueError(f"{where}: unknown key {section}.{key}; {_nearest(f'{section}.{key}', known)}")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    known = list(known)
+    # A right key in the wrong section is nearer than any spelling.
+    same = [k for k in known if k.rpartition(".")[2] == name.rpartition(".")[2]]
+    matches = same or difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+    return f"did you mean {matches[0]}?" if matches else f"there are {', '.join(known)}"

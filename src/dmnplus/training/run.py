@@ -1,0 +1,287 @@
+"""Runs: one or more starts of a network on a data set, side by side in processes, the best by validation loss kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from multiprocessing import Manager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tomli_w
+import torch
+from joblib import Parallel, delayed
+
+from dmnplus.config import Config, parse, plain
+from dmnplus.data.batching import Questions, encode
+from dmnplus.data.example import DataError, Example, iter_sentences
+from dmnplus.data.vocabulary import Vocabulary
+from dmnplus.model import DMN
+from dmnplus.training.checkpoint import (
+    CONFIG,
+    FORMAT,
+    METRICS,
+    RUN,
+    VOCABULARY,
+    WEIGHTS,
+    read_json,
+    read_tensors,
+    versions,
+    write_json,
+    write_whole,
+)
+from dmnplus.training.metrics import evaluate
+from dmnplus.training.trainer import Epoch, Fit, Step, Trainer
+
+
+@dataclass(frozen=True)
+class Splits:
+    """The questions of a run, and what they are called in its records."""
+
+    name: str
+    training: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
+
+
+class Start(NamedTuple):
+    """One training start, as a worker process receives it."""
+
+    folder: Path
+    config: Config
+    seed: int
+    vocabulary: Vocabulary
+    training: Questions
+    validation: Questions
+    threads: int
+    resume: bool
+    record: dict[str, Any]
+
+
+class Progress(NamedTuple):
+    """News of one start, for whoever watches."""
+
+    folder: Path
+    event: Step | Epoch
+
+
+class Job(NamedTuple):
+    """A run to do: `starts` starts with seeds from `seed` on, into `folder`."""
+
+    folder: Path
+    config: Config
+    splits: Splits
+    seed: int
+    starts: int
+
+
+def train_runs(
+    jobs: Sequence[Job],
+    *,
+    processes: int = 1,
+    threads: int = 0,
+    resume: bool = False,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> list[dict[str, Any]]:
+    """Train every start of every job, `processes` at a time, and return each job's record (`run.json`).
+
+    `threads` is for each process; 0 shares the machine's cores out. A finished or interrupted run in a job's folder is
+    an error unless `resume`. Interrupted, every folder holds the best model of the epochs finished by then.
+    """
+    for job in jobs:
+        if not resume and (job.folder / RUN).exists():
+            raise DataError(f"{job.folder} holds a run already; give --resume to go on with it, or another --out")
+    threads = threads or max(1, torch.get_num_threads() // processes)
+    starts = [start for job in jobs for start in _starts(job, threads, resume)]
+    try:
+        if processes == 1:
+            for start in starts:
+                train_start(start, watch)
+        else:
+            with _queue(watch) as report:
+                # Loky's workers import the package afresh: no forked locks or thread pools.
+                Parallel(n_jobs=processes)(delayed(train_start)(start, report) for start in starts)
+    finally:
+        for job in jobs:
+            publish(job)
+    return [finish(job) for job in jobs]
+
+
+def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
+    """Train one start in its folder, which then holds a complete model (see `checkpoint`)."""
+    torch.set_num_threads(start.threads)
+    folder, vocabulary = start.folder, start.vocabulary
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(start.seed)
+    model = build(start.config, vocabulary)
+    trainer = Trainer(
+        model, start.config.training, folder, seed=start.seed, metadata=weights_metadata(start.config, vocabulary)
+    )
+    write_json(folder / RUN, start.record)
+    write_whole(folder / CONFIG, tomli_w.dumps(plain(start.config)))
+    write_json(folder / VOCABULARY, asdict(vocabulary))
+    if start.resume:
+        trainer.resume()
+    fit = trainer.fit(start.training, start.validation, lambda event: report(Progress(folder, event)))
+    write_json(folder / RUN, {**start.record, "finished": True, "fit": asdict(fit)})
+    return fit
+
+
+def build(config: Config, vocabulary: Vocabulary) -> DMN:
+    """The network of `config` for `vocabulary`, freshly initialised."""
+    return DMN(
+        config.model,
+        words=len(vocabulary.words),
+        answers=len(vocabulary.answers),
+        answer_words=len(vocabulary.answer_words),
+    )
+
+
+def publish(job: Job) -> None:
+    """Copy the best start by validation loss, finished or not, to the run's own folder."""
+    folders = _start_folders(job)
+    if folders == [job.folder]:
+        return
+    tried = {folder: best for folder in folders if (best := _best_loss(folder)) is not None}
+    if not tried:
+        return
+    best = min(tried, key=lambda folder: tried[folder])
+    for name in (CONFIG, VOCABULARY, METRICS, WEIGHTS):
+        write_whole(job.folder / name, (best / name).read_bytes())
+    starts = {folder.name: read_json(folder / RUN) for folder in tried}
+    record = {**starts[best.name], "selected": best.name, "finished": all(s["finished"] for s in starts.values())}
+    write_json(job.folder / RUN, {**record, "starts": {name: _start_summary(s) for name, s in starts.items()}})
+
+
+def finish(job: Job) -> dict[str, Any]:
+    """Measure every start on the test questions, for the spread; the selection has been made before."""
+    record = read_json(job.folder / RUN)
+    if not job.splits.test:
+        return record
+    errors = {}
+    for folder in _start_folders(job):
+        config, vocabulary, model = load_model(folder)
+        questions = encode(job.splits.test, vocabulary, last_facts=config.data.last_facts)
+        result = evaluate(model, questions, job.splits.test)
+        errors[folder.name] = result.error
+        write_json(folder / RUN, {**read_json(folder / RUN), "test": result.to_json()})
+    record["test"] = read_json(_selected(job, record) / RUN)["test"]
+    for name, summary in record.get("starts", {}).items():
+        summary["test_error"] = errors[name]
+    write_json(job.folder / RUN, record)
+    return record
+
+
+def load_model(folder: Path) -> tuple[Config, Vocabulary, DMN]:
+    """Config, vocabulary and network of a run's or a start's folder, which need nothing else.
+
+    Raises `DataError` with the reason for a folder that holds no model, a damaged file, another format, or weights
+    that belong to another vocabulary or config.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise DataError(f"{folder}: no trained model here ({WEIGHTS} is missing); `dmnplus train` makes one")
+    tensors, metadata = read_tensors(folder / WEIGHTS)
+    if metadata.get("format") != FORMAT:
+        raise DataError(
+            f"{folder}: the weights have format {metadata.get('format')}, this version of dmnplus reads {FORMAT}; "
+            "train again, or install the version named in run.json"
+        )
+    try:
+        config = parse(tomllib.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / CONFIG}: {error}") from None
+    try:
+        vocabulary = Vocabulary(**{key: tuple(words) for key, words in read_json(folder / VOCABULARY).items()})
+    except (TypeError, AttributeError):
+        raise DataError(f"{folder / VOCABULARY}: not a vocabulary of dmnplus") from None
+    if metadata != weights_metadata(config, vocabulary):
+        raise DataError(
+            f"{folder}: {VOCABULARY} or {CONFIG} does not belong to {WEIGHTS} (their fingerprints differ); "
+            "put back the files of one training run"
+        )
+    model = build(config, vocabulary)
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise DataError(f"{folder / WEIGHTS}: does not fit the network of {CONFIG}: {error}") from None
+    return config, vocabulary, model
+
+
+def weights_metadata(config: Config, vocabulary: Vocabulary) -> dict[str, Any]:
+    """What ties weights to their vocabulary and network."""
+    return {
+        "format": FORMAT,
+        "vocabulary": _fingerprint(asdict(vocabulary)),
+        "model": _fingerprint(plain(config)["model"]),
+    }
+
+
+def _fingerprint(content: dict[str, Any]) -> str:
+    # Tuples and lists print alike after this, wherever they were read from.
+    normal = {key: list(value) if isinstance(value, list | tuple) else value for key, value in content.items()}
+    return hashlib.sha256(repr(sorted(normal.items())).encode()).hexdigest()
+
+
+def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
+    splits = job.splits
+    if not splits.validation:
+        raise DataError(f"{splits.name}: no questions to validate on")
+    vocabulary = Vocabulary.build(iter_sentences(splits.training), (e.answer for e in splits.training))
+    last_facts = job.config.data.last_facts
+    training = encode(splits.training, vocabulary, last_facts=last_facts)
+    validation = encode(splits.validation, vocabulary, last_facts=last_facts)
+    for i, folder in enumerate(_start_folders(job)):
+        record = {
+            "data": splits.name,
+            "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
+            "seed": job.seed + i,
+            "threads": threads,
+            "versions": versions(),
+            "finished": False,
+        }
+        done = resume and (folder / RUN).exists() and read_json(folder / RUN).get("finished")
+        if not done:
+            yield Start(folder, job.config, job.seed + i, vocabulary, training, validation, threads, resume, record)
+
+
+def _start_folders(job: Job) -> list[Path]:
+    return [job.folder] if job.starts == 1 else [job.folder / f"start-{i + 1}" for i in range(job.starts)]
+
+
+def _selected(job: Job, record: dict[str, Any]) -> Path:
+    return job.folder / record["selected"] if "selected" in record else job.folder
+
+
+def _start_summary(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in ("seed", "finished", "fit") if key in record}
+
+
+def _best_loss(folder: Path) -> float | None:
+    if not (folder / METRICS).exists() or not (folder / WEIGHTS).exists():
+        return None
+    lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
+    return min((json.loads(line)["validation_loss"] for line in lines), default=None)
+
+
+@contextmanager
+def _queue(watch: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
+    """A function that worker processes can call, and that calls `watch` here."""
+    with Manager() as manager:
+        queue = manager.Queue()
+
+        def forward() -> None:
+            while (news := queue.get()) is not None:
+                watch(news)
+
+        thread = threading.Thread(target=forward, daemon=True)
+        thread.start()
+        try:
+            yield queue.put
+        finally:
+            queue.put(None)
+            thread.join()

@@ -1,0 +1,259 @@
+"""One training start under the paper's protocol (section 4.1), resumable bit for bit."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dmnplus.data.batching import Questions
+from dmnplus.data.example import DataError
+from dmnplus.model import DMN, attention_losses
+from dmnplus.training.checkpoint import (
+    CHECKPOINT,
+    METRICS,
+    WEIGHTS,
+    read_tensors,
+    write_tensors,
+    write_whole,
+)
+from dmnplus.training.metrics import loss_and_error
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How questions are read."""
+
+    last_facts: int = 70
+    """Longer stories keep only their last facts (the paper: 70 sentences, task 3: 130)."""
+    validation_share: float = 0.1
+    """Share of the training file that validates: its end, as it stands."""
+
+    def __post_init__(self) -> None:
+        if self.last_facts < 1:
+            raise ValueError(f"data.last_facts is {self.last_facts}; it must be at least 1")
+        if not 0 < self.validation_share < 1:
+            raise ValueError(f"data.validation_share is {self.validation_share}; it must be between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How a network is trained. The defaults are the paper's for text (section 4.1)."""
+
+    rate: float = 0.001
+    """Adam's learning rate."""
+    batch: int = 128
+    """Questions a step."""
+    epochs: int = 256
+    """At most so many times over the training questions."""
+    patience: int = 20
+    """Stop after so many epochs without a better validation loss."""
+    l2: float = 0.001
+    """Weight decay in Adam's gradient, of all weights but biases."""
+    attention_weight: float = 0.0
+    """Weight of the loss that draws the attention to labelled supporting facts; 0 leaves them unused."""
+    attention_share: float = 1.0
+    """Share of the training questions whose labels that loss may use."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "epochs", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.rate <= 0:
+            raise ValueError(f"training.rate is {self.rate}; it must be above 0")
+        for name in ("l2", "attention_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
+        if not 0 <= self.attention_share <= 1:
+            raise ValueError(f"training.attention_share is {self.attention_share}; it must be between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training is: `step` of `steps` in `epoch` (from 1) begins."""
+
+    epoch: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of `metrics.jsonl`: losses are mean cross-entropy a question, errors shares, seconds of this epoch."""
+
+    epoch: int
+    training_loss: float
+    validation_loss: float
+    validation_error: float
+    rate: float
+    seconds: float
+    best: bool
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a start ended: its best epoch by validation loss, and what was spent."""
+
+    best_epoch: int
+    validation_loss: float
+    validation_error: float
+    epochs: int
+    seconds: float
+
+
+class Trainer:
+    """Trains one network in one folder, which holds the best weights and the last state after every epoch."""
+
+    def __init__(
+        self, model: DMN, config: TrainingConfig, folder: Path, *, seed: int, metadata: dict[str, Any] | None = None
+    ) -> None:
+        """`metadata` goes into the header of the weights' file; `seed` decides order and dropout, not the start."""
+        self.model, self.config, self.folder, self.metadata = model, config, folder, metadata or {}
+        self.optimizer = torch.optim.Adam(_groups(model, config.l2), lr=config.rate, fused=True)
+        # Everything random in an epoch, order and dropout, comes from this one generator.
+        self.generator = torch.Generator(_device(model)).manual_seed(seed)
+        self.order = torch.Generator().manual_seed(seed)
+        self.history: list[Epoch] = []
+        self.best: dict[str, Tensor] = {}
+
+    def fit(
+        self, training: Questions, validation: Questions, report: Callable[[Step | Epoch], None] = lambda event: None
+    ) -> Fit:
+        """Train until the validation loss has not improved for `patience` epochs; the best weights end in the model.
+
+        Raises `DataError` if the loss stops being a number. Interrupted at any point, the folder holds the best
+        weights of the finished epochs, and `resume` goes on from there.
+        """
+        labelled_N = torch.rand(len(training), generator=torch.Generator().manual_seed(0)) < self.config.attention_share
+        while not self.finished:
+            self._run_epoch(training, validation, labelled_N, report)
+            report(self.history[-1])
+        self.model.load_state_dict(read_tensors(self.folder / WEIGHTS)[0])
+        return self.result
+
+    @property
+    def finished(self) -> bool:
+        done = len(self.history)
+        return done >= self.config.epochs or (done > 0 and done - self.result.best_epoch >= self.config.patience)
+
+    @property
+    def result(self) -> Fit:
+        best = min(self.history, key=lambda epoch: epoch.validation_loss)
+        seconds = sum(epoch.seconds for epoch in self.history)
+        return Fit(best.epoch, best.validation_loss, best.validation_error, len(self.history), seconds)
+
+    def resume(self) -> bool:
+        """Go on from the last finished epoch in the folder; False if there is none."""
+        path = self.folder / CHECKPOINT
+        if not path.exists():
+            return False
+        tensors, state = read_tensors(path)
+        if state["config"] != asdict(self.config):
+            raise DataError(f"{path}: was trained with other settings; resume with the same ones, or start anew")
+        self.model.load_state_dict(_part(tensors, "model."))
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+        for name, parameter in self.model.named_parameters():
+            self.optimizer.state[parameter] = {
+                key: tensors[f"adam.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
+                for key in ("step", "exp_avg", "exp_avg_sq")
+            }
+        self.generator.set_state(tensors["generator"])
+        self.order.set_state(tensors["order"])
+        # A kill between the two writes leaves the weights one epoch ahead; the best ones are in the checkpoint too.
+        self.best = _part(tensors, "best.")
+        write_tensors(self.folder / WEIGHTS, self.best, self.metadata)
+        self._write_metrics()
+        return True
+
+    def _run_epoch(
+        self, training: Questions, validation: Questions, labelled_N: Tensor, report: Callable[[Step], None]
+    ) -> None:
+        start = time.perf_counter()
+        loss = self._train(training, labelled_N, report)
+        validation_loss, validation_error = loss_and_error(self.model, validation)
+        number = len(self.history) + 1
+        if not (loss < float("inf") and validation_loss < float("inf")):
+            raise DataError(
+                f"the loss is no longer a number in epoch {number}; lower training.rate (now {self.config.rate})"
+            )
+        best = not self.history or validation_loss < self.result.validation_loss
+        seconds = time.perf_counter() - start
+        self.history.append(Epoch(number, loss, validation_loss, validation_error, self.config.rate, seconds, best))
+        self._save(best)
+
+    def _train(self, training: Questions, labelled_N: Tensor, report: Callable[[Step], None]) -> float:
+        total = torch.zeros((), device=_device(self.model))
+        steps = math.ceil(len(training) / self.config.batch)
+        for step, rows in enumerate(training.batches(self.config.batch, shuffle=self.order)):
+            report(Step(len(self.history) + 1, step, steps))
+            batch = training.batch(rows)
+            output = self.model(batch, self.model.draw_dropout(batch, self.generator))
+            losses = self.model.losses(output, batch)
+            total += losses.detach().sum()
+            loss = losses.mean()
+            if self.config.attention_weight:
+                missed = attention_losses(output.attention_PBF, batch.supporting_BK) * labelled_N[rows]
+                loss = loss + self.config.attention_weight * missed.mean()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+        return float(total) / len(training)
+
+    def _save(self, best: bool) -> None:
+        weights = self.model.state_dict()
+        if best:
+            # Clones: the next step writes to the live tensors.
+            self.best = {name: tensor.clone() for name, tensor in weights.items()}
+            write_tensors(self.folder / WEIGHTS, self.best, self.metadata)
+        adam = {
+            f"adam.{key}.{name}": value
+            for name, parameter in self.model.named_parameters()
+            for key, value in self.optimizer.state[parameter].items()
+        }
+        tensors = {
+            **{f"model.{name}": tensor for name, tensor in weights.items()},
+            **adam,
+            **{f"best.{name}": tensor for name, tensor in self.best.items()},
+            "generator": self.generator.get_state(),
+            "order": self.order.get_state(),
+        }
+        state: dict[str, Any] = {
+            "config": asdict(self.config),
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+        write_tensors(self.folder / CHECKPOINT, tensors, state)
+        self._write_metrics()
+
+    def _write_metrics(self) -> None:
+        lines = (json.dumps(asdict(epoch)) for epoch in self.history)
+        write_whole(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
+
+
+def _groups(model: nn.Module, l2: float) -> list[dict[str, Any]]:
+    """Parameters that decay, and biases, which do not."""
+    named = list(model.named_parameters())
+    return [
+        {"params": [p for name, p in named if not is_bias(name)], "weight_decay": l2},
+        {"params": [p for name, p in named if is_bias(name)], "weight_decay": 0.0},
+    ]
+
+
+def is_bias(name: str) -> bool:
+    """Whether the parameter called `name` is a bias (`b`, `b1`, `input_bias`, ...)."""
+    leaf = name.rpartition(".")[2]
+    return "bias" in leaf or leaf in ("b", "b1", "b2")
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
