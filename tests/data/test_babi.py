@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
 import io
 import os
@@ -11,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dmnplus.data import babi
@@ -69,7 +70,6 @@ def test_facts_questions_answers_and_supporting_facts() -> None:
     ids=["CRLF", "byte order mark", "no final newline", "blank lines"],
 )
 def test_harmless_variants_read_the_same(tmp_path: Path, content: str) -> None:
-    assert read_text(tmp_path, content) == read_text(tmp_path, STORY) or "\n\n" in content
     contents = [babi._content(example) for example in read_text(tmp_path, content)]
     assert contents == [babi._content(example) for example in parse_babi(STORY.splitlines())]
 
@@ -227,7 +227,7 @@ def test_a_file_named_for_another_task_or_split(tmp_path: Path) -> None:
 def test_two_files_for_one_task(tmp_path: Path) -> None:
     folder = official_folder(tmp_path) / babi.ARCHIVE_FOLDER / "en"
     shutil.copy(folder / QA1, folder / "qa1_mine_train.txt")
-    with pytest.raises(DataError, match="holds 2 files for task 1, train: qa1_mine_train.txt"):
+    with pytest.raises(DataError, match=r"holds 2 files for task 1, train: qa1_mine_train.txt"):
         read_babi(tmp_path, 1, "train", "en")
 
 
@@ -246,7 +246,7 @@ def test_a_folder_where_a_file_is_expected(tmp_path: Path) -> None:
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
 def test_no_permission(tmp_path: Path) -> None:
     (tmp_path / "story.txt").touch(mode=0)
-    with pytest.raises(DataError, match="cannot be read .*check its permissions"):
+    with pytest.raises(DataError, match=r"cannot be read .*check its permissions"):
         read_babi_file(tmp_path / "story.txt")
 
 
@@ -267,13 +267,16 @@ def test_a_damaged_archive_never_gives_fewer_files(tmp_path: Path) -> None:
     damaged = [whole[:cut] for cut in range(0, len(whole), 37)]
     damaged += [whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :] for at in range(0, len(whole), 37)]
     damaged += [b"not an archive", b"<html>", gzip.compress(b"not a tar")]
+    refusals: list[str] = []
     for content in damaged:
         archive.write_bytes(content)
         babi._archive_files.cache_clear()
         try:
             assert read_babi(archive, 1, "train", "en") == expected
         except DataError as error:
-            assert "damaged or incomplete archive" in str(error)
+            refusals.append(str(error))
+    assert len(refusals) > len(damaged) // 2
+    assert all("damaged or incomplete archive" in refusal for refusal in refusals)
 
 
 def test_an_archive_that_changed_is_read_again(tmp_path: Path) -> None:
@@ -318,8 +321,8 @@ def test_the_cache_follows_the_platform(tmp_path: Path, monkeypatch: pytest.Monk
         find_babi()
 
 
-words = st.from_regex(r"[A-Za-z]{1,6}", fullmatch=True)
-sentences = st.lists(words, min_size=1, max_size=4).map(lambda words: " ".join(words) + ".")
+words = st.sampled_from(["Mary", "is", "kitchen", "über", "ghar", "1"])
+sentences = st.lists(words, min_size=1, max_size=3).map(lambda words: " ".join(words) + ".")
 
 
 @st.composite
@@ -333,7 +336,8 @@ def examples(draw: st.DrawFn) -> Example:
     )
 
 
-@given(st.lists(examples(), min_size=1, max_size=5))
+@settings(max_examples=50)
+@given(st.lists(examples(), min_size=1, max_size=4))
 def test_round_trip_of_any_examples(given_examples: list[Example]) -> None:
     back = parse_babi(babi._story_lines(given_examples))
     assert [babi._content(example) for example in back] == [babi._content(example) for example in given_examples]
@@ -347,7 +351,7 @@ def test_written_file_reads_back(tmp_path: Path) -> None:
     # The official files differ in the blank after some question marks alone.
     assert path.read_text(encoding="utf-8") == STORY.replace("? \t", "?\t")
     assert [babi._content(example) for example in read_babi_file(path)] == [babi._content(one) for one in before]
-    assert os.listdir(tmp_path) == ["out.txt"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize(
@@ -369,7 +373,7 @@ def test_what_the_format_cannot_hold_is_not_written(tmp_path: Path, example: Exa
     with pytest.raises(DataError):
         write_babi([example], path)
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["out.txt"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,19 +385,26 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(DataError, match=r"cannot be written \(No space left on device\)"):
         write_babi(parse_babi(STORY.splitlines()), tmp_path / "out.txt")
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="session")
 def archive_files(babi_archive: Path) -> dict[str, list[Example]]:
     """Every task file of the real archive by its folder and name, read in one pass."""
     files = {}
-    with tarfile.open(babi_archive, "r|gz") as archive:
-        for member in archive:
-            if re.fullmatch(r"[^/]+/[^/]+/qa[^/]+\.txt", member.name):
-                data = archive.extractfile(member)
-                assert data is not None
-                files[member.name.partition("/")[2]] = babi._parse_bytes(data.read(), member.name, "babi", whole=True)
+    # 300,000 questions without a cycle: the collector would take a third of the time.
+    gc.disable()
+    try:
+        with tarfile.open(babi_archive, "r|gz") as archive:
+            for member in archive:
+                if re.fullmatch(r"[^/]+/[^/]+/qa[^/]+\.txt", member.name):
+                    data = archive.extractfile(member)
+                    assert data is not None
+                    files[member.name.partition("/")[2]] = babi._parse_bytes(
+                        data.read(), member.name, "babi", whole=True
+                    )
+    finally:
+        gc.enable()
     return files
 
 

@@ -119,12 +119,12 @@ def parse_babi(lines: Iterable[str], *, file: str = "", kind: str = "babi") -> l
     line_number = 0
     for line_number, raw in enumerate(lines, 1):
         text = raw.rstrip("\r\n")
-        if not text.strip():
-            continue
         if not text.isprintable() and (control := _CONTROL.search(text)):
             fail(line_number, f"holds the control character {control[0]!r}; is this a text file? Save it as UTF-8 text")
         match = _LINE.fullmatch(text)
         if match is None:
+            if not text or text.isspace():
+                continue
             fail(
                 line_number, f"does not start with a line number and a space: {_short(text)}; write '1 Mary went home.'"
             )

@@ -209,7 +209,7 @@ class _Fetch:
             with self.part.open("ab" if have else "wb") as file:
                 while True:
                     try:
-                        chunk = response.read(_CHUNK)
+                        chunk = response.read1(_CHUNK)
                     except (OSError, http.client.HTTPException) as error:
                         raise _Broken(self._describe(error)) from error
                     if not chunk:
