@@ -1,0 +1,180 @@
+"""Compiles the CPU kernels on first use and keeps the library in the user's cache folder.
+
+The name of the library holds a digest of all that went into it (sources, flags, processor, compiler) and one of its own
+bytes, so that a changed source, another machine or a half-written file are never loaded. Nothing is built at import.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_LOGGER = logging.getLogger("dmnplus.kernels")
+_FOLDER = Path(__file__).parent
+_UNITS = ("gru/cpu.cpp", "attention_gru/cpu.cpp")
+_FUNCTIONS = (
+    "dmnplus_gru_forward",
+    "dmnplus_gru_backward",
+    "dmnplus_attention_gru_forward",
+    "dmnplus_attention_gru_backward",
+)
+_COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-shared")
+# Tried in order: a compiler may come without OpenMP, or may not know the processor.
+_VARIANTS = (("-march=native", "-fopenmp"), ("-march=native", "-pthread"), ("-pthread",))
+
+_lock = threading.Lock()
+_library: ctypes.CDLL | None = None
+
+
+class KernelUnavailableError(RuntimeError):
+    """The compiled kernels cannot be had on this machine; the message says why and what to install."""
+
+
+def load() -> ctypes.CDLL:
+    """The library of CPU kernels, built if need be.
+
+    Raises `KernelUnavailableError` without a C++ compiler or where the compiler fails.
+    """
+    global _library
+    if _library is not None:
+        return _library
+    with _lock:
+        if _library is None:
+            _library = _load()
+    return _library
+
+
+def cache_folder() -> Path:
+    """Where built libraries lie: DMNPLUS_CACHE, else `dmnplus` in XDG_CACHE_HOME or ~/.cache."""
+    if chosen := os.environ.get("DMNPLUS_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dmnplus"
+
+
+def _load() -> ctypes.CDLL:
+    compiler = _find_compiler()
+    sources = _sources_digest()
+    # Without a compiler, a library that any compiler made from these sources for this processor is as good.
+    stem = f"kernels-{sources}" + (f"-{_compiler_digest(compiler)}" if compiler else "")
+    for path in sorted(cache_folder().glob(f"{stem}-*.so")):
+        if (library := _try_load(path)) is not None:
+            return library
+    if compiler is None:
+        raise KernelUnavailableError(
+            "the CPU kernels need a C++17 compiler and none was found: install one (Debian and Ubuntu: apt install "
+            "g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or name it in CXX"
+        )
+    try:
+        folder = cache_folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        with _one_builder(folder / f"{stem}.lock"):
+            # Another process may have built it while this one waited.
+            for path in sorted(folder.glob(f"{stem}-*.so")):
+                if (library := _try_load(path)) is not None:
+                    return library
+                path.unlink(missing_ok=True)
+            return _open(_build(compiler, folder, stem))
+    except OSError as error:
+        _LOGGER.warning("cannot keep the CPU kernels in %s (%s); building them for this process", cache_folder(), error)
+        with tempfile.TemporaryDirectory(prefix="dmnplus-") as folder:
+            return _open(_build(compiler, Path(folder), stem))
+
+
+def _find_compiler() -> list[str] | None:
+    chosen = shlex.split(os.environ.get("CXX", ""))
+    for command in [chosen] if chosen else [["c++"], ["g++"], ["clang++"]]:
+        if path := shutil.which(command[0]):
+            return [path, *command[1:]]
+    return None
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256(repr((_COMMON, _VARIANTS, _UNITS)).encode())
+    for path in sorted([*_FOLDER.glob("*/*.cpp"), *_FOLDER.glob("*/*.hpp")]):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    digest.update(_processor().encode())
+    return digest.hexdigest()[:20]
+
+
+def _processor() -> str:
+    name = f"{sys.platform} {platform.machine()}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        return f"{name} {platform.processor()}"
+    wanted = ("model", "model name", "cpu family", "flags", "Features", "CPU part")
+    return "\n".join([name, *(line for line in lines if line.split(":")[0].strip() in wanted)])
+
+
+def _compiler_digest(compiler: list[str]) -> str:
+    run = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False)
+    return hashlib.sha256(repr((compiler, run.stdout)).encode()).hexdigest()[:12]
+
+
+def _bytes_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:20]
+
+
+def _try_load(path: Path) -> ctypes.CDLL | None:
+    try:
+        # Loading a truncated library can kill the process, so its bytes are checked first.
+        if path.stem.rsplit("-", 1)[1] != _bytes_digest(path):
+            return None
+        return _open(path)
+    except (OSError, AttributeError):
+        return None
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    for name in _FUNCTIONS:
+        function = getattr(library, name)
+        function.argtypes = [ctypes.c_char_p]
+        function.restype = ctypes.c_int
+    return library
+
+
+def _build(compiler: list[str], folder: Path, stem: str) -> Path:
+    _LOGGER.info("building the CPU kernels with %s, once, into %s", compiler[0], folder)
+    with tempfile.TemporaryDirectory(prefix=f"{stem}-", dir=folder) as temporary:
+        errors = ""
+        for variant in _VARIANTS:
+            built = Path(temporary) / "kernels.so"
+            units = [str(_FOLDER / unit) for unit in _UNITS]
+            command = [*compiler, *_COMMON, *variant, f"-I{_FOLDER / 'cpu'}", *units, "-o", str(built)]
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            if run.returncode == 0:
+                path = folder / f"{stem}-{_bytes_digest(built)}.so"
+                built.replace(path)
+                return path
+            errors = run.stderr
+    raise KernelUnavailableError(f"{compiler[0]} could not build the CPU kernels:\n{errors[-2000:]}")
+
+
+@contextmanager
+def _one_builder(path: Path) -> Iterator[None]:
+    """Lets one process build while others wait; the lock falls with its process, however that ends."""
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            # Some network file systems have no locks: then several may build, and the last one's library stays.
+            _LOGGER.debug("no lock on %s: %s", path, error)
+        yield

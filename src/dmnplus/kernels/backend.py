@@ -1,0 +1,94 @@
+"""Which implementation a kernel runs on: `auto`, or one asked for by name."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from dmnplus.kernels import _build
+from dmnplus.kernels._build import KernelUnavailableError
+
+BACKENDS = ("auto", "cpu", "reference")
+
+_LOGGER = logging.getLogger("dmnplus.kernels")
+_chosen: str | None = None
+_cpu_found: bool | None = None
+
+
+def get_backend() -> str:
+    """The backend asked for: by `set_backend`, else by DMNPLUS_BACKEND, else `auto`."""
+    if _chosen is not None:
+        return _chosen
+    name = os.environ.get("DMNPLUS_BACKEND", "auto")
+    return _checked(name, "DMNPLUS_BACKEND")
+
+
+def set_backend(name: str) -> None:
+    """Choose the backend for the whole process.
+
+    `auto` takes the fastest that can run and falls back to the reference; the others are taken or fail. Raises
+    `ValueError` for an unknown name and `KernelUnavailableError` where `cpu` cannot be built.
+    """
+    global _chosen
+    _checked(name, "backend")
+    if name == "cpu":
+        _build.load()
+    _chosen = name
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """`set_backend` for the length of a `with` block."""
+    global _chosen
+    before = _chosen
+    set_backend(name)
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def _checked(name: str, key: str) -> str:
+    if name not in BACKENDS:
+        raise ValueError(f"{key} is {name!r}, but must be one of {', '.join(BACKENDS)}")
+    return name
+
+
+def takes_cpu(*tensors: Tensor) -> bool:
+    """Whether these arguments go to the compiled kernels; otherwise they go to the reference."""
+    name = get_backend()
+    if name == "reference":
+        return False
+    fits = all(tensor.dtype is torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+    if name == "cpu":
+        if not fits:
+            kinds = ", ".join(sorted({f"{tensor.dtype} on {tensor.device}" for tensor in tensors}))
+            raise ValueError(f"backend 'cpu' takes torch.float32 on cpu, not {kinds}; use 'auto' or 'reference'")
+        _cpu_by_name()
+        return True
+    return fits and _cpu_available()
+
+
+# Tracing must not follow the search for a compiler.
+@torch.compiler.assume_constant_result
+def _cpu_by_name() -> bool:
+    _build.load()
+    return True
+
+
+@torch.compiler.assume_constant_result
+def _cpu_available() -> bool:
+    global _cpu_found
+    if _cpu_found is None:
+        try:
+            _build.load()
+            _cpu_found = True
+        except KernelUnavailableError as error:
+            _LOGGER.warning("running on the slow reference kernels: %s", error)
+            _cpu_found = False
+    return _cpu_found

@@ -1,0 +1,157 @@
+// One vector of floats, as wide as the machine that compiles this: 16 (AVX-512), 8 (AVX2) or 4 (anything else).
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__) || (defined(__AVX2__) && defined(__FMA__))
+#include <immintrin.h>
+#endif
+
+namespace dmnplus {
+
+#define DMNPLUS_INLINE static inline __attribute__((always_inline))
+
+#if defined(__AVX512F__)
+
+constexpr int W = 16;
+using V = __m512;
+// Rows of a register tile: ROWS_n rows x n vectors fit the 32 registers.
+constexpr int ROWS_3 = 8, ROWS_2 = 12;
+
+DMNPLUS_INLINE V set1(float a) { return _mm512_set1_ps(a); }
+DMNPLUS_INLINE V load(const float* p) { return _mm512_loadu_ps(p); }
+DMNPLUS_INLINE void store(float* p, V a) { _mm512_storeu_ps(p, a); }
+DMNPLUS_INLINE __mmask16 first(int n) { return static_cast<__mmask16>((1u << n) - 1u); }
+DMNPLUS_INLINE V load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first(n), p); }
+DMNPLUS_INLINE void store_first(float* p, V a, int n) { _mm512_mask_storeu_ps(p, first(n), a); }
+DMNPLUS_INLINE V fma(V a, V b, V c) { return _mm512_fmadd_ps(a, b, c); }
+DMNPLUS_INLINE V fnma(V a, V b, V c) { return _mm512_fnmadd_ps(a, b, c); }
+// The constant comes first: where one operand is NaN these return the second.
+DMNPLUS_INLINE V clamp(V low, V high, V a) { return _mm512_min_ps(high, _mm512_max_ps(low, a)); }
+DMNPLUS_INLINE V power_of_two(V biased) {
+  const __m512i bits = _mm512_slli_epi32(_mm512_castps_si512(biased), 23);
+  return _mm512_castsi512_ps(_mm512_add_epi32(bits, _mm512_set1_epi32(0x3f800000)));
+}
+
+#elif defined(__AVX2__) && defined(__FMA__)
+
+constexpr int W = 8;
+using V = __m256;
+// Rows of a register tile: ROWS_n rows x n vectors are 12 of the 16 registers.
+constexpr int ROWS_3 = 4, ROWS_2 = 6;
+
+DMNPLUS_INLINE V set1(float a) { return _mm256_set1_ps(a); }
+DMNPLUS_INLINE V load(const float* p) { return _mm256_loadu_ps(p); }
+DMNPLUS_INLINE void store(float* p, V a) { _mm256_storeu_ps(p, a); }
+DMNPLUS_INLINE __m256i first(int n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+DMNPLUS_INLINE V load_first(const float* p, int n) { return _mm256_maskload_ps(p, first(n)); }
+DMNPLUS_INLINE void store_first(float* p, V a, int n) { _mm256_maskstore_ps(p, first(n), a); }
+DMNPLUS_INLINE V fma(V a, V b, V c) { return _mm256_fmadd_ps(a, b, c); }
+DMNPLUS_INLINE V fnma(V a, V b, V c) { return _mm256_fnmadd_ps(a, b, c); }
+DMNPLUS_INLINE V clamp(V low, V high, V a) { return _mm256_min_ps(high, _mm256_max_ps(low, a)); }
+DMNPLUS_INLINE V power_of_two(V biased) {
+  const __m256i bits = _mm256_slli_epi32(_mm256_castps_si256(biased), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(bits, _mm256_set1_epi32(0x3f800000)));
+}
+
+#else
+
+constexpr int W = 4;
+typedef float V __attribute__((vector_size(16)));
+typedef int32_t VI __attribute__((vector_size(16)));
+constexpr int ROWS_3 = 4, ROWS_2 = 6;
+
+DMNPLUS_INLINE V set1(float a) { return V{a, a, a, a}; }
+DMNPLUS_INLINE V load(const float* p) {
+  V a;
+  std::memcpy(&a, p, sizeof a);
+  return a;
+}
+DMNPLUS_INLINE void store(float* p, V a) { std::memcpy(p, &a, sizeof a); }
+DMNPLUS_INLINE V load_first(const float* p, int n) {
+  V a = {};
+  for (int i = 0; i < n; i++) a[i] = p[i];
+  return a;
+}
+DMNPLUS_INLINE void store_first(float* p, V a, int n) {
+  for (int i = 0; i < n; i++) p[i] = a[i];
+}
+DMNPLUS_INLINE V fma(V a, V b, V c) { return a * b + c; }
+DMNPLUS_INLINE V fnma(V a, V b, V c) { return c - a * b; }
+DMNPLUS_INLINE V clamp(V low, V high, V a) {
+  a = a < low ? low : a;
+  return a > high ? high : a;
+}
+DMNPLUS_INLINE V power_of_two(V biased) { return (V)(((VI)biased << 23) + 0x3f800000); }
+
+#endif
+
+DMNPLUS_INLINE V zero() { return set1(0.0f); }
+
+template <bool TAIL>
+DMNPLUS_INLINE V load_part(const float* p, int n) {
+  if constexpr (TAIL) return load_first(p, n);
+  return load(p);
+}
+
+template <bool TAIL>
+DMNPLUS_INLINE void store_part(float* p, V a, int n) {
+  if constexpr (TAIL) {
+    store_first(p, a, n);
+  } else {
+    store(p, a);
+  }
+}
+
+DMNPLUS_INLINE float sum(V a) {
+  float lanes[W];
+  store(lanes, a);
+  // A tree, so that the order is the same whatever the compiler makes of it.
+  for (int n = W / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; i++) lanes[i] += lanes[i + n];
+  return lanes[0];
+}
+
+// 2^t = scale * (1 + p), |t| <= 40 after the clamp; p is a minimax polynomial on [-1/2, 1/2] with an error of 1e-7.
+struct Exp2 {
+  V scale, p;
+};
+
+DMNPLUS_INLINE Exp2 exp2(V t) {
+  t = clamp(set1(-40.0f), set1(40.0f), t);
+  // Adding 1.5 * 2^23 leaves the rounded integer in the low bits.
+  const V biased = t + set1(12582912.0f);
+  const V f = t - (biased - set1(12582912.0f));
+  V p = set1(1.3333538e-3f);
+  p = fma(p, f, set1(9.666245e-3f));
+  p = fma(p, f, set1(5.5505004e-2f));
+  p = fma(p, f, set1(2.4022351e-1f));
+  p = fma(p, f, set1(6.931471e-1f));
+  return {power_of_two(biased), p * f};
+}
+
+// The callers fold these factors into the recurrent weights: exp(-a) = 2^(SIGMOID * a), exp(-2a) = 2^(TANH * a).
+constexpr float SIGMOID = -1.4426950408889634f;
+constexpr float TANH = -2.8853900817779268f;
+
+// 1 + exp(-a), of which the sigmoid is the inverse; t = SIGMOID * a.
+DMNPLUS_INLINE V sigmoid_denominator(V t) {
+  const Exp2 e = exp2(t);
+  return fma(e.scale, e.p, e.scale + set1(1.0f));
+}
+
+// tanh(a) = numerator / denominator, with the relative accuracy kept near zero; t = TANH * a.
+struct Ratio {
+  V numerator, denominator;
+};
+
+DMNPLUS_INLINE Ratio tanh_ratio(V t) {
+  const Exp2 e = exp2(t);
+  const V less_one = fma(e.scale, e.p, e.scale - set1(1.0f));
+  return {zero() - less_one, less_one + set1(2.0f)};
+}
+
+}  // namespace dmnplus
