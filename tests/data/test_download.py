@@ -32,12 +32,16 @@ Behaviour = Callable[["Handler"], None]
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Server
+
+    @property
+    def local(self) -> Server:
+        assert isinstance(self.server, Server)
+        return self.server
 
     def do_GET(self) -> None:
-        self.server.requests.append(self.headers.get("Range"))
+        self.local.requests.append(self.headers.get("Range"))
         self.close_connection = True
-        behaviours = self.server.behaviours
+        behaviours = self.local.behaviours
         behaviour = behaviours.pop(0) if len(behaviours) > 1 else behaviours[0]
         behaviour(self)
 
@@ -144,7 +148,7 @@ def stall(handler: Handler) -> None:
     handler.end_headers()
     handler.wfile.write(CONTENT[:HALF])
     handler.wfile.flush()
-    handler.server.over.wait(10)
+    handler.local.over.wait(10)
 
 
 @pytest.fixture
@@ -172,9 +176,9 @@ def parts(target: Path) -> list[Path]:
     return list(target.parent.glob(".*.part"))
 
 
-def failure(server: Server, target: Path, **options: int) -> str:
+def failure(server: Server, target: Path, attempts: int = 3, size: int | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        fetch(server, target, **options)
+        fetch(server, target, attempts, size=size)
     assert not target.exists()
     # Each one names the address and the way by hand.
     assert server.url in str(caught.value)
