@@ -38,8 +38,8 @@ def single_supporting_fact(random: Random) -> Story:
 
     def sentences() -> Iterator[str]:
         while True:
-            move = world.go((random.choice(world.actors),))
-            yield f"{move.actor} {random.choice(MOVED)} the {move.place}."
+            actor = random.choice(world.actors)
+            yield f"{actor} {random.choice(MOVED)} the {world.go((actor,))}."
 
     return tell(world, sentences(), lambda: _where_is(world, 1))
 
@@ -68,7 +68,7 @@ def simple_negation(random: Random) -> Story:
         while True:
             actor = random.choice(world.actors)
             origin = world.place[actor]
-            place = world.go((actor,)).place
+            place = world.go((actor,))
             left.pop(actor, None)
             match random.randrange(4):
                 case 0:
@@ -103,7 +103,7 @@ def indefinite_knowledge(random: Random) -> Story:
     def sentences() -> Iterator[str]:
         while True:
             actor = random.choice(world.actors)
-            place = world.go((actor,)).place
+            place = world.go((actor,))
             possible.pop(actor, None)
             match random.randrange(4):
                 case 0:
@@ -133,9 +133,9 @@ def _moved_twice(world: World, group: int) -> Iterator[str]:
     random = world.random
     while True:
         people = tuple(random.sample(world.actors, group))
-        yield f"{' and '.join(people)} {random.choice(MOVED)} the {world.go(people).place}."
+        yield f"{' and '.join(people)} {random.choice(MOVED)} the {world.go(people)}."
         pronoun = PRONOUNS[people[0]] if group == 1 else "they"
-        yield f"{random.choice(AFTERWARDS)} {pronoun} {random.choice(MOVED)} the {world.go(people).place}."
+        yield f"{random.choice(AFTERWARDS)} {pronoun} {random.choice(MOVED)} the {world.go(people)}."
 
 
 def basic_coreference(random: Random) -> Story:
@@ -150,8 +150,8 @@ def conjunction(random: Random) -> Story:
 
     def sentences() -> Iterator[str]:
         while True:
-            move = world.go(tuple(random.sample(world.actors, 2)))
-            yield f"{' and '.join(move.people)} {random.choice(MOVED)} the {move.place}."
+            people = tuple(random.sample(world.actors, 2))
+            yield f"{' and '.join(people)} {random.choice(MOVED)} the {world.go(people)}."
 
     return tell(world, sentences(), lambda: _where_is(world, 1))
 

@@ -14,7 +14,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from dmnplus.data.generate.story import Question, Statement, Story
 
-ACTORS = ("Daniel", "John", "Mary", "Sandra")
+# In the order in which a receiver is chosen; objects likewise.
+ACTORS = ("John", "Mary", "Sandra", "Daniel")
 PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
 OBJECTS = ("apple", "football", "milk")
 
@@ -25,7 +26,8 @@ GAVE = ("gave", "handed", "passed")
 
 QUESTIONS_PER_STORY = 5
 STATEMENTS_BETWEEN_QUESTIONS = 2
-# A question is about something that one of the last five statements mentions: so it is in every official file.
+# A question is about something in the last five events: so it is in every official file. Two people who move together
+# are two events.
 RECENT = 5
 
 # How often a drop is told with "there"; so is a get in task 3, and every get in the other tasks.
@@ -69,6 +71,7 @@ class World:
         self.random = random
         self.actors = actors
         self.places = places
+        self.objects = objects
         self.place = {actor: random.choice(places) for actor in actors}
         self.lying = {thing: random.choice(places) for thing in objects}
         self.holder: dict[str, str] = {}
@@ -85,23 +88,26 @@ class World:
         """The last told move of `actor` above line `before`."""
         return next((move for move in reversed(self.moves[actor]) if move.line < before), None)
 
-    def go(self, people: tuple[str, ...]) -> Event:
-        """All of `people` move to a place where none of them is."""
+    def go(self, people: tuple[str, ...]) -> str:
+        """All of `people` move to a place where none of them is, which is returned."""
         place = self.random.choice(self.places)
         while any(self.place[actor] == place for actor in people):
             place = self.random.choice(self.places)
-        event = Event(self.line, people, place)
         for actor in people:
+            event = Event(self.line, (actor,), place)
             self.place[actor] = place
             self.moves[actor].append(event)
-        self.recent.append(event)
-        return event
+            self.recent.append(event)
+        return place
 
     # Each of these is None where `actor` cannot do it, which `act` answers with another draw.
 
     def move(self, actor: str) -> Event | None:
         # The place is drawn before it is known to be a new one: without it moves are a fifth too frequent.
-        return None if self.random.choice(self.places) == self.place[actor] else self.go((actor,))
+        if self.random.choice(self.places) == self.place[actor]:
+            return None
+        self.go((actor,))
+        return self.recent[-1]
 
     def get(self, actor: str) -> Event | None:
         here = [thing for thing, place in self.lying.items() if place == self.place[actor]]
@@ -121,17 +127,23 @@ class World:
         self.lying[thing] = self.place[actor]
         return self._handle((actor,), thing)
 
-    def give(self, actor: str) -> Event | None:
-        held = self.carried(actor)
-        company = [other for other in self.actors if other != actor and self.place[other] == self.place[actor]]
-        if not held or not company:
-            return None
-        thing, receiver = self.random.choice(held), self.random.choice(company)
-        self.holder[thing] = receiver
-        return self._handle((actor, receiver), thing)
+    def give(self, _: str) -> Event | None:
+        """The first object whose holder has company is given to the first of that company.
+
+        Whoever was drawn, the same person gives: in the official files who gives what to whom follows from the state.
+        """
+        for thing in self.objects:
+            if thing not in self.holder:
+                continue
+            giver = self.holder[thing]
+            for receiver in self.actors:
+                if receiver != giver and self.place[receiver] == self.place[giver]:
+                    self.holder[thing] = receiver
+                    return self._handle((giver, receiver), thing)
+        return None
 
     def carried(self, actor: str) -> list[str]:
-        return [thing for thing, holder in self.holder.items() if holder == actor]
+        return [thing for thing in self.objects if self.holder.get(thing) == actor]
 
     def _handle(self, people: tuple[str, ...], thing: str) -> Event:
         event = Event(self.line, people, self.place[people[0]], thing)
@@ -161,6 +173,7 @@ class World:
 
 Action: TypeAlias = Callable[[World, str], Event | None]
 MOVES_GETS_DROPS: tuple[Action, ...] = (World.move, World.get, World.drop)
+WITH_GIFTS: tuple[Action, ...] = (*MOVES_GETS_DROPS, World.give)
 
 
 def live(world: World, actions: tuple[Action, ...], there_after_get: float = 1.0) -> Iterator[str]:
