@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from io import StringIO
 
 import pytest
@@ -32,9 +33,9 @@ def test_figures_by_hand() -> None:
     figures = statistics(questions())
     # The last two stories read the same and are still two: their lines tell.
     assert (figures.questions, figures.stories) == (4, 3)
-    assert figures.questions_per_story == Spread(pytest.approx(4 / 3), pytest.approx(2**0.5 / 3), 1, 1, 2)
+    assert astuple(figures.questions_per_story) == pytest.approx((4 / 3, 2**0.5 / 3, 1, 1, 2))
     # 2, 3, 1 and 1 facts before a question.
-    assert figures.statements == Spread(1.75, pytest.approx(0.6875**0.5), 1, 1.5, 3)
+    assert astuple(figures.statements) == pytest.approx((1.75, 0.6875**0.5, 1, 1.5, 3))
     # Facts are counted once: 5, 2, 3, 5 and 5 words.
     assert figures.words_per_statement.mean == 4
     assert figures.words_per_question.mean == 3

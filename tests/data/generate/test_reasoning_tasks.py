@@ -39,8 +39,8 @@ def found(pattern: str, facts: Facts) -> Iterator[tuple[int, tuple[str, ...]]]:
             yield index, match.groups()
 
 
-def asked(pattern: str, question: str) -> tuple[str, ...] | None:
-    return match.groups() if (match := re.fullmatch(pattern, question)) else None
+def asked(pattern: str, question: str) -> tuple[str, ...]:
+    return match.groups() if (match := re.fullmatch(pattern, question)) else ()
 
 
 def room_facts(facts: Facts) -> Iterator[tuple[int, str, str, str]]:
@@ -61,7 +61,7 @@ def two_argument_relations(facts: Facts, question: str) -> Iterator[Derivation]:
 
 
 def basic_deduction(facts: Facts, question: str) -> Iterator[Derivation]:
-    (asked_name,) = asked(r"What is (\w+) afraid of\?", question) or ()
+    (asked_name,) = asked(r"What is (\w+) afraid of\?", question)
     for introduced, (name, kind) in found(r"(\w+) is a (\w+)\.", facts):
         for told, (fearful, feared) in found(r"(\w+) are afraid of (\w+)\.", facts):
             if name.lower() == asked_name and ONE[fearful.lower()] == kind:
@@ -69,7 +69,7 @@ def basic_deduction(facts: Facts, question: str) -> Iterator[Derivation]:
 
 
 def basic_induction(facts: Facts, question: str) -> Iterator[Derivation]:
-    (asked_name,) = asked(r"What color is (\w+)\?", question) or ()
+    (asked_name,) = asked(r"What color is (\w+)\?", question)
     kinds = [(index, name, kind) for index, (name, kind) in found(r"(\w+) is a (\w+)\.", facts)]
     for own, name, kind in kinds:
         others = [(index, other) for index, other, its in kinds if its == kind and other != name]
@@ -82,7 +82,7 @@ def basic_induction(facts: Facts, question: str) -> Iterator[Derivation]:
 
 def positional_reasoning(facts: Facts, question: str) -> Iterator[Derivation]:
     sides = "above|below|to the left of|to the right of"
-    shape, side, other = asked(rf"Is the (.+?) ({sides}) the (.+)\?", question) or ()
+    shape, side, other = asked(rf"Is the (.+?) ({sides}) the (.+)\?", question)
     links = [
         (index, one, two, sign)
         for index, (first, step, second) in found(rf"The (.+?) is ({sides}) the (.+)\.", facts)
@@ -96,9 +96,9 @@ def positional_reasoning(facts: Facts, question: str) -> Iterator[Derivation]:
 
 
 def size_reasoning(facts: Facts, question: str) -> Iterator[Derivation]:
-    smaller, larger = (
-        asked(r"Does the (.+) fit in the (.+)\?", question)
-        or (asked(r"Is the (.+) bigger than the (.+)\?", question) or ())[::-1]
+    larger, smaller = (
+        asked(r"Is the (.+) bigger than the (.+)\?", question)
+        or asked(r"Does the (.+) fit in the (.+)\?", question)[::-1]
     )
     pairs = dict(found(r"The (.+) fits inside the (.+)\.", facts))
     pairs |= {index: pair[::-1] for index, pair in found(r"The (.+) is bigger than the (.+)\.", facts)}
@@ -111,7 +111,7 @@ def size_reasoning(facts: Facts, question: str) -> Iterator[Derivation]:
 
 
 def path_finding(facts: Facts, question: str) -> Iterator[Derivation]:
-    start, end = asked(r"How do you go from the (\w+) to the (\w+)\?", question) or ()
+    start, end = asked(r"How do you go from the (\w+) to the (\w+)\?", question)
     steps = list(room_facts(facts))
 
     def onwards(room: str, seen: tuple[str, ...], way: tuple[str, ...], used: tuple[int, ...]) -> Iterator[Derivation]:
