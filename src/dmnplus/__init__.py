@@ -1,4 +1,4 @@
-"""Dynamic Memory Networks (DMN+, Xiong, Merity and Socher 2016) that answer questions and show which facts they used."""
+"""Dynamic Memory Networks (DMN+, Xiong, Merity and Socher 2016) that answer questions and show why."""
 
 from dmnplus.answering import Answer, QuestionAnswerer, load
 from dmnplus.data.example import DataError, Example

@@ -37,8 +37,8 @@ def resolve(
 ) -> Config:
     """The config of a run: a variant's network, the paper's exceptions for `task`, a TOML `recipe`, then `settings`.
 
-    Later ones win. `settings` are `section.key=value`, the value as TOML writes it, quotes optional. Raises `ValueError`
-    that names the key, the value and what is accepted.
+    Later ones win. `settings` are `section.key=value`, values as in TOML, quotes optional. Raises `ValueError` that
+    names the key, the value and what is accepted.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there are {', '.join(VARIANTS)}")

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from dmnplus.cli.sources import babi_examples, parse_tasks
 from dmnplus.data.compare import compare, render
@@ -26,15 +27,31 @@ def root() -> None:
     pass
 
 
+@get.command("babi")
+def get_babi_archive(
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to put it in. Default: DMNPLUS_DATA, or this user's cache.")
+    ] = None,
+) -> None:
+    """Download the official bAbI archive and check it; a broken download goes on where it stopped."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
+    ) as progress:
+        bar = progress.add_task("bAbI")
+        path = get_babi(out or default_data_root(), lambda done, size: progress.update(bar, completed=done, total=size))
+    typer.echo(path)
+
+
 @app.command("generate")
 def generate_files(
     out: Annotated[Path, typer.Argument(help="Folder for qaN_..._train.txt and qaN_..._test.txt.")],
     task: Tasks = "1-20",
-    questions: Annotated[int, typer.Option(min=1, help="Questions in each file.")] = 10_000,
+    questions: Annotated[int, typer.Option(min=1, help="Questions in each training file.")] = 10_000,
+    test: Annotated[int, typer.Option(min=1, help="Questions in each test file.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
 ) -> None:
     """Write simulated bAbI tasks in the official format."""
-    for path in write_dataset(out, parse_tasks(task), questions=questions, seed=seed):
+    for path in write_dataset(out, parse_tasks(task), {"train": questions, "test": test}, seed):
         typer.echo(path)
 
 
@@ -50,4 +67,5 @@ def compare_tasks(
     console = Console()
     for number in parse_tasks(task):
         real, described = babi_examples(data, number, language)
-        console.print(render(number, compare(generate(number, questions=questions, seed=seed), real), described))
+        comparison = compare(generate(number, questions=questions, seed=seed), real)
+        console.print(render({f"task {number}, {described}": comparison}))

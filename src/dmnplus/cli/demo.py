@@ -35,7 +35,7 @@ def demo(
     started = time.perf_counter()
     console.print(f"Writing {questions + _TEST_QUESTIONS} questions that need two facts (bAbI task {TASK}).")
     training, validation = split_validation(generate(TASK, questions=questions, seed=seed))
-    test = generate(TASK, questions=_TEST_QUESTIONS, seed=seed + 1)
+    test = generate(TASK, questions=_TEST_QUESTIONS, seed=seed, split="test")
     config = resolve(task=TASK, settings=[*_SETTINGS, *(settings or ())])
     splits = Splits(f"babi/{TASK} (generated:{questions}:{seed})", training, validation, test)
     with TemporaryDirectory(prefix="dmnplus-demo-") as scratch:

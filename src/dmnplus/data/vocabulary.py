@@ -9,7 +9,7 @@ from functools import cached_property
 
 PADDING, UNKNOWN = 0, 1
 _SPECIAL = ("<pad>", "<unk>")
-_WORD = re.compile(r"\w+(?:['’-]\w+)*")
+_WORD = re.compile(r"\w+(?:['\u2019-]\w+)*")
 
 
 def tokenize(text: str) -> list[str]:

@@ -29,7 +29,7 @@ class NetworkConfig:
     hidden: int = 80
     """Size of embeddings, facts, question and memory."""
     input: TextInput = "fusion"
-    """fusion: sentence reader and input fusion layer; reader: without the fusion layer; word_gru: the original DMN's."""
+    """fusion: sentence reader and input fusion layer; reader: no fusion layer; word_gru: the original DMN's."""
     gate: tuple[str, ...] = ("product", "absolute")
     """What the attention gate compares facts with q and m by."""
     episode: Episode = "attention_gru"

@@ -58,7 +58,7 @@ class SentenceReader(nn.Module):
 
 
 class WordGRU(nn.Module):
-    """The original DMN's input: one GRU over all words of a story, its states at the sentence ends (Kumar et al. 2.1)."""
+    """The original DMN's input: one GRU over all words, its states at the sentence ends (Kumar et al. 2.1)."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()

@@ -30,7 +30,7 @@ WEIGHTS, VOCABULARY, CONFIG, METRICS, CHECKPOINT, RUN = (
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write `content` so that `path` holds either what it held before or all of `content`, also if the disk fills up."""
+    """Write `content` so that `path` holds what it held before or all of `content`, also if the disk fills up."""
     data = content.encode() if isinstance(content, str) else content
     # The process number keeps two writers of one file out of each other's way.
     temporary = path.with_name(f".{path.name}.{os.getpid()}")

@@ -1,0 +1,149 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dmnplus.model import VARIANTS, NetworkConfig, attention_losses
+from tests.model.examples import encoded, moves, network, whole
+
+CONFIGS = {
+    **{name: replace(config, hidden=16) for name, config in VARIANTS.items()},
+    "reader": NetworkConfig(hidden=16, input="reader"),
+    "residual": NetworkConfig(hidden=16, update="residual"),
+    "every feature": NetworkConfig(hidden=16, gate=("fact", "plain", "product", "squared", "cosine", "bilinear")),
+    "words": NetworkConfig(hidden=16, answer="words"),
+}
+
+
+@pytest.fixture(params=CONFIGS, ids=CONFIGS)
+def config(request: pytest.FixtureRequest) -> NetworkConfig:
+    return CONFIGS[request.param]
+
+
+def test_padding_changes_nothing(config: NetworkConfig):
+    vocabulary, questions = encoded(moves(12))
+    model = network(vocabulary, config)
+    together = model(whole(questions))
+    for i in range(len(questions)):
+        alone = model(questions.batch(torch.tensor([i])))
+        F = alone.attention_PBF.shape[2]
+        torch.testing.assert_close(alone.logits[0], together.logits[i, ..., :], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone.attention_PBF[:, 0], together.attention_PBF[:, i, :F], atol=1e-5, rtol=1e-4)
+        assert together.attention_PBF[:, i, F:].abs().sum() == 0
+
+
+def test_batch_order_changes_nothing(config: NetworkConfig):
+    vocabulary, questions = encoded(moves(12))
+    model = network(vocabulary, config)
+    order = torch.randperm(12, generator=torch.Generator().manual_seed(1))
+    straight, shuffled = model(whole(questions)), model(questions.batch(order))
+    torch.testing.assert_close(straight.logits[order], shuffled.logits, atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_reach_every_parameter(config: NetworkConfig):
+    vocabulary, questions = encoded(moves(12))
+    model, batch = network(vocabulary, config), whole(questions)
+    model.losses(model(batch), batch).mean().backward()
+    without = [
+        name
+        for name, parameter in model.named_parameters()
+        # b2 shifts all scores alike, which the softmax takes out again; its gradient is rounding.
+        if parameter.grad is None or (parameter.grad.abs().max() == 0 and name != "memory.gate.b2")
+    ]
+    assert without == []
+
+
+def test_eight_examples_are_overfit(config: NetworkConfig):
+    vocabulary, questions = encoded(moves(8))
+    model, batch = network(vocabulary, config), whole(questions)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(150):
+        loss = model.losses(model(batch), batch).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if loss < 0.01:
+            break
+    assert loss < 0.01
+    ranked = [best[0] for best in model.ranked(model(batch), 2)]
+    if config.answer == "words":
+        answers = [",".join(vocabulary.answer_words[i] for i in r.answer) for r in ranked]
+    else:
+        answers = [vocabulary.answers[r.answer[0]] for r in ranked]
+    assert answers == [vocabulary.answers[i] for i in batch.answers_B]
+    assert all(r.probability > 0.9 for r in ranked)
+
+
+def test_attention_of_every_pass_sums_to_one(config: NetworkConfig):
+    vocabulary, questions = encoded(moves(12))
+    attention = network(vocabulary, config)(whole(questions)).attention_PBF
+    torch.testing.assert_close(attention.sum(dim=-1), torch.ones(config.passes, 12))
+
+
+def test_dropout_drops_the_stated_share_and_keeps_the_mean():
+    vocabulary, questions = encoded(moves(200))
+    model = network(vocabulary, NetworkConfig(hidden=16, fact_dropout=0.3, answer_dropout=0.0))
+    masks = model.draw_dropout(whole(questions), torch.Generator().manual_seed(0))
+    assert (masks.facts_BFH == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert masks.facts_BFH.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert (masks.answer_BK == 1).all()
+
+
+def test_dropout_changes_the_output_and_its_absence_does_not():
+    vocabulary, questions = encoded(moves(12))
+    model, batch = network(vocabulary, NetworkConfig(hidden=16)), whole(questions)
+    generator = torch.Generator().manual_seed(0)
+    assert torch.equal(model(batch).logits, model(batch).logits)
+    assert not torch.equal(model(batch).logits, model(batch, model.draw_dropout(batch, generator)).logits)
+
+
+def test_word_decoder_gives_answers_of_several_words():
+    examples = [
+        replace(example, answer=("up", "down") if "mary" in example.question else ("left",)) for example in moves(16)
+    ]
+    vocabulary, questions = encoded(examples)
+    model, batch = network(vocabulary, NetworkConfig(hidden=16, answer="words")), whole(questions)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(100):
+        optimizer.zero_grad()
+        model.losses(model(batch), batch).mean().backward()
+        optimizer.step()
+    ranked = model.ranked(model(batch), 3)
+    decoded = [tuple(vocabulary.answer_words[i] for i in best[0].answer) for best in ranked]
+    assert decoded == [example.answer for example in examples]
+    assert all(sum(r.probability for r in best) <= 1 + 1e-4 for best in ranked)
+    assert all(best == sorted(best, key=lambda r: -r.probability) for best in ranked)
+
+
+def test_attention_loss_wants_the_chain_in_order():
+    # Three passes over four facts, one question; the chain is 2, 0.
+    attention = torch.tensor([[[0.1, 0.1, 0.7, 0.1]], [[0.5, 0.3, 0.1, 0.1]], [[0.6, 0.2, 0.1, 0.1]]])
+    expected = -(torch.tensor([0.7, 0.5, 0.6]).log().mean())
+    torch.testing.assert_close(attention_losses(attention, torch.tensor([[2, 0, -1]]))[0], expected)
+
+
+def test_attention_loss_lets_the_last_pass_take_what_is_left():
+    attention = torch.tensor([[[0.7, 0.1, 0.1, 0.1]], [[0.1, 0.2, 0.3, 0.4]]])
+    expected = -(torch.tensor([0.7, 0.9]).log().mean())
+    torch.testing.assert_close(attention_losses(attention, torch.tensor([[0, 1, 2, 3]]))[0], expected)
+
+
+def test_attention_loss_is_zero_without_labels():
+    attention = torch.full((2, 1, 4), 0.25)
+    assert attention_losses(attention, torch.tensor([[-1]])).item() == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"passes": 0}, "model.passes is 0"),
+        ({"hidden": -1}, "model.hidden is -1"),
+        ({"gate": ("products",)}, "products"),
+        ({"gate": ("fact",)}, "at least one besides fact"),
+        ({"episode": "soft"}, "attention_gru, soft_attention"),
+        ({"fact_dropout": 1.0}, "fact_dropout is 1.0"),
+    ],
+)
+def test_a_wrong_setting_is_named(wrong: dict, named: str):
+    with pytest.raises(ValueError, match=named):
+        NetworkConfig(**wrong)
