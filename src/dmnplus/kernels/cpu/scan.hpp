@@ -23,8 +23,6 @@
 
 namespace dmnplus {
 
-#define DMNPLUS_UNROLL _Pragma("GCC unroll 16")
-
 constexpr int64_t UNIT_ROWS = 48;
 // Steps times rows whose gate gradients are collected before they are multiplied into the weight gradient.
 constexpr int64_t HISTORY = 144;
@@ -133,23 +131,31 @@ struct Cell {
   bool on;
 };
 
+// What all tiles of a step share.
+struct Step {
+  const float* packed;
+  int64_t H, P;
+  // From this step's input and kept values to those of the next one.
+  int64_t x_ahead, kept_ahead;
+};
+
 // One panel of W columns for ROWS rows: the product with the weights, the gates and the new state.
 template <bool ATTENTION, bool KEEP, bool TAIL, int ROWS>
-DMNPLUS_INLINE void forward_tile(const float* packed, const float* h, float* h_new, const Cell* cells, int64_t H,
-                                 int64_t P, int64_t j, int64_t x_ahead) {
+DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j) {
+  const int64_t H = step.H, P = step.P;
   constexpr int GATES = ATTENTION ? 2 : 3;
-  constexpr int R = GATES - 2, N = GATES - 1;
+  constexpr int R = GATES - 2, C = GATES - 1;
   V product[ROWS][GATES];
   DMNPLUS_UNROLL
   for (int m = 0; m < ROWS; m++) {
     DMNPLUS_UNROLL
     for (int gate = 0; gate < GATES; gate++) product[m][gate] = zero();
   }
-  const float* panel = packed + j * H * GATES * W;
+  const float* panel = step.packed + j * H * GATES * W;
   for (int64_t k = 0; k < H; k++, panel += GATES * W) {
     V b[GATES];
     DMNPLUS_UNROLL
-    for (int gate = 0; gate < GATES; gate++) b[gate] = load(panel + gate * W);
+    for (int gate = 0; gate < GATES; gate++) hold(b[gate] = load(panel + gate * W));
     DMNPLUS_UNROLL
     for (int m = 0; m < ROWS; m++) {
       const V a = set1(h[m * P + k]);
@@ -157,59 +163,63 @@ DMNPLUS_INLINE void forward_tile(const float* packed, const float* h, float* h_n
       for (int gate = 0; gate < GATES; gate++) product[m][gate] = fma(a, b[gate], product[m][gate]);
     }
   }
+  // A masked row is computed too, from whatever its input holds, and then keeps its state.
+  constexpr int N = ROWS;
   const int64_t column = j * W;
   const int lanes = static_cast<int>(std::min<int64_t>(W, H - column));
-  DMNPLUS_UNROLL
-  for (int m = 0; m < ROWS; m++) {
-    const Cell& cell = cells[m];
-    const V before = load(h + m * P + column);
-    V after = before;
-    if (cell.on) {
-      const float* x = cell.x + column;
-      __builtin_prefetch(x + x_ahead);
-      __builtin_prefetch(x + x_ahead + H);
-      if constexpr (!ATTENTION) __builtin_prefetch(x + x_ahead + 2 * H);
-      const V x_r = load_part<TAIL>(x + R * H, lanes), x_c = load_part<TAIL>(x + N * H, lanes);
-      const V n = product[m][N];
-      const V r = set1(1.0f) / sigmoid_denominator(fma(x_r, set1(SIGMOID), product[m][R]));
-      const Ratio tanh = tanh_ratio(fma(r, n, x_c * set1(TANH)));
-      V c;
-      if constexpr (ATTENTION) {
-        c = tanh.numerator / tanh.denominator;
-        after = fma(set1(cell.gate), c - before, before);
-        if constexpr (KEEP) store(cell.kept + column, before);
-      } else {
-        const V x_u = load_part<TAIL>(x, lanes);
-        // u = 1 / D and c = N / E by one division: 1 / (D E).
-        const V D = sigmoid_denominator(fma(x_u, set1(SIGMOID), product[m][0]));
-        const V inverse = set1(1.0f) / (D * tanh.denominator);
-        const V u = inverse * tanh.denominator;
-        c = tanh.numerator * (inverse * D);
-        after = fma(u, c - before, before);
-        if constexpr (KEEP) store(cell.kept + column, u);
-      }
-      if constexpr (KEEP) {
-        store(cell.kept + P + column, r);
-        store(cell.kept + 2 * P + column, c);
-        store(cell.kept + 3 * P + column, n);
-      }
+  const auto input = [&](int m, int gate) { return load_part<TAIL>(cells[m].x + gate * H + column, lanes); };
+  V before[N], r[N], u[N], c[N], t[N], numerator[N], denominator[N];
+  DMNPLUS_EACH {
+    for (int gate = 0; gate < GATES; gate++) __builtin_prefetch(cells[i].x + gate * H + column + step.x_ahead);
+    if constexpr (KEEP) {
+      for (int slot = 0; slot < SLOTS; slot++) __builtin_prefetch(cells[i].kept + slot * P + column + step.kept_ahead, 1);
     }
-    store(h_new + m * P + column, after);
-    if constexpr (!ATTENTION) store_part<TAIL>(cell.state + column, after, lanes);
+  }
+  DMNPLUS_EACH t[i] = fma(input(i, R), set1(SIGMOID), product[i][R]);
+  sigmoid_denominator(t, r);
+  DMNPLUS_EACH r[i] = set1(1.0f) / r[i];
+  DMNPLUS_EACH t[i] = fma(r[i], product[i][C], input(i, C) * set1(TANH));
+  tanh_ratio(t, numerator, denominator);
+  DMNPLUS_EACH before[i] = load(h + i * P + column);
+  if constexpr (ATTENTION) {
+    DMNPLUS_EACH c[i] = numerator[i] / denominator[i];
+    DMNPLUS_EACH u[i] = set1(cells[i].gate);
+  } else {
+    V inverse[N], D[N];
+    DMNPLUS_EACH t[i] = fma(input(i, 0), set1(SIGMOID), product[i][0]);
+    sigmoid_denominator(t, D);
+    // u = 1 / D and c = numerator / denominator by one division.
+    DMNPLUS_EACH inverse[i] = set1(1.0f) / (D[i] * denominator[i]);
+    DMNPLUS_EACH u[i] = inverse[i] * denominator[i];
+    DMNPLUS_EACH c[i] = numerator[i] * (inverse[i] * D[i]);
+  }
+  V next[N];
+  DMNPLUS_EACH next[i] = fma(u[i], c[i] - before[i], before[i]);
+  // Else GCC moves all of the above into the branch below, row by row.
+  DMNPLUS_EACH pin(next[i]);
+  DMNPLUS_EACH {
+    const V after = cells[i].on ? next[i] : before[i];
+    store(h_new + i * P + column, after);
+    if constexpr (!ATTENTION) store_part<TAIL>(cells[i].state + column, after, lanes);
+    if constexpr (KEEP) {
+      float* kept = cells[i].kept + column;
+      store(kept, ATTENTION ? before[i] : u[i]);
+      store(kept + P, r[i]);
+      store(kept + 2 * P, c[i]);
+      store(kept + 3 * P, product[i][C]);
+    }
   }
 }
 
 template <bool ATTENTION, bool KEEP, int ROWS>
 struct ForwardTiles {
-  static void run(int rows, bool tail, const float* packed, const float* h, float* h_new, const Cell* cells, int64_t H,
-                  int64_t P, int64_t j, int64_t x_ahead) {
+  static void run(int rows, bool tail, const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j) {
     if (rows < ROWS) {
-      if constexpr (ROWS > 1)
-        ForwardTiles<ATTENTION, KEEP, ROWS - 1>::run(rows, tail, packed, h, h_new, cells, H, P, j, x_ahead);
+      if constexpr (ROWS > 1) ForwardTiles<ATTENTION, KEEP, ROWS - 1>::run(rows, tail, step, h, h_new, cells, j);
     } else if (tail) {
-      forward_tile<ATTENTION, KEEP, true, ROWS>(packed, h, h_new, cells, H, P, j, x_ahead);
+      forward_tile<ATTENTION, KEEP, true, ROWS>(step, h, h_new, cells, j);
     } else {
-      forward_tile<ATTENTION, KEEP, false, ROWS>(packed, h, h_new, cells, H, P, j, x_ahead);
+      forward_tile<ATTENTION, KEEP, false, ROWS>(step, h, h_new, cells, j);
     }
   }
 };
@@ -238,8 +248,9 @@ void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, c
   Cell cells[UNIT_ROWS];
   for (int64_t s = unit_low; s < unit_high; s++) {
     const int64_t i = backwards ? unit_low + unit_high - 1 - s : s;
-    // The next step's input, asked for early; the last step asks for its own.
-    const int64_t x_ahead = s + 1 < unit_high ? (backwards ? -p.x_strides.step : p.x_strides.step) : 0;
+    // The next step's memory is asked for early; the last step asks for its own.
+    const int64_t ahead = s + 1 < unit_high ? (backwards ? -1 : 1) : 0;
+    const Step step = {packed, H, P, ahead * p.x_strides.step, ahead * SLOTS * P};
     for (int64_t m = 0; m < count; m++) {
       const int64_t b = rows[m].b;
       Cell& cell = cells[m];
@@ -258,8 +269,8 @@ void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, c
         const int64_t m = t * TILE;
         const float* h = states[current[t]] + m * P;
         float* h_new = states[1 - current[t]] + m * P;
-        ForwardTiles<ATTENTION, KEEP, TILE>::run(static_cast<int>(std::min(TILE, count - m)), (j + 1) * W > H, packed,
-                                                 h, h_new, cells + m, H, P, j, x_ahead);
+        const int height = static_cast<int>(std::min(TILE, count - m));
+        ForwardTiles<ATTENTION, KEEP, TILE>::run(height, (j + 1) * W > H, step, h, h_new, cells + m, j);
       }
     }
     for (int64_t t = 0; t < tiles; t++)
@@ -347,7 +358,9 @@ struct BackwardTiles {
     for (int gate = 0; gate < GATES; gate++) {
       const float* a = d_gates + gate * P;
       for (int64_t k = 0; k < H; k++, panel += 2 * W) {
-        const V b0 = load(panel), b1 = load(panel + W);
+        V b0 = load(panel), b1 = load(panel + W);
+        hold(b0);
+        hold(b1);
         DMNPLUS_UNROLL
         for (int m = 0; m < ROWS; m++) {
           const V d = set1(a[m * GATES * P + k]);
@@ -383,7 +396,7 @@ struct WeightTiles {
     for (int64_t k = 0; k < depth; k++, d_gates += d_stride, h += P) {
       V b[VECTORS];
       DMNPLUS_UNROLL
-      for (int v = 0; v < VECTORS; v++) b[v] = load(h + v * W);
+      for (int v = 0; v < VECTORS; v++) hold(b[v] = load(h + v * W));
       DMNPLUS_UNROLL
       for (int m = 0; m < ROWS; m++) {
         const V d = set1(d_gates[m]);
@@ -423,15 +436,23 @@ void add_weight_gradient(const float* d_gates, const float* h, int64_t depth, in
   }
 }
 
+// From one step's memory to that of the next one.
+struct Ahead {
+  int64_t kept, x, state;
+};
+
 // One row and step: the gradients of the gates into d_gates [GATES, P], of the input, and the direct part of d_h.
 template <bool ATTENTION>
 DMNPLUS_INLINE void backward_cell(const float* kept, const float* h_before, const float* grad_state, float gate,
-                                  float* d_h, float* d_gates, float* h_copy, float* grad_x, float* grad_gate, int64_t H,
-                                  int64_t P) {
+                                  float* d_h, float* d_gates, float* h_copy, float* grad_x, float* grad_gate,
+                                  const Ahead& ahead, int64_t H, int64_t P) {
   const V one = set1(1.0f);
   V d_gate = zero();
   const auto part = [&](auto tail, int64_t column, int lanes) {
     constexpr bool TAIL = decltype(tail)::value;
+    for (int slot = 0; slot < SLOTS; slot++) __builtin_prefetch(kept + ahead.kept + slot * P + column);
+    for (int part = 0; part < (ATTENTION ? 2 : 3); part++) __builtin_prefetch(grad_x + ahead.x + part * H + column, 1);
+    if constexpr (!ATTENTION) __builtin_prefetch(grad_state + ahead.state + column);
     V d = load(d_h + column);
     const V r = load(kept + P + column), c = load(kept + 2 * P + column), n = load(kept + 3 * P + column);
     V h, u;
@@ -439,7 +460,7 @@ DMNPLUS_INLINE void backward_cell(const float* kept, const float* h_before, cons
       h = load(kept + column);
       u = set1(gate);
     } else {
-      if (grad_state != nullptr) d = d + load_part<TAIL>(grad_state + column, lanes);
+      d = d + load_part<TAIL>(grad_state + column, lanes);
       h = h_before != nullptr ? load_part<TAIL>(h_before + column, lanes) : zero();
       u = load(kept + column);
     }
@@ -517,6 +538,8 @@ void backward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, 
   for (int64_t s = low; s < high; s++) {
     const int64_t i = backwards ? s : low + high - 1 - s;
     const int64_t before = backwards ? i + 1 : i - 1;
+    const int64_t next = s + 1 < high ? before - i : 0;
+    const Ahead ahead = {next * SLOTS * P, next * p.grad_x_strides.step, next * p.grad_output_strides.step};
     float* active[UNIT_ROWS];
     int64_t n = 0;
     float* d_gates = scratch.d_gates + depth * GATES * P;
@@ -542,7 +565,7 @@ void backward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, 
         grad_state = p.grad_output + p.grad_output_strides.at(g, b, i);
       }
       backward_cell<ATTENTION>(p.kept + (row + i) * SLOTS * P, h_before, grad_state, gate, d_h, d_gates + n * GATES * P,
-                               h + n * P, p.grad_x + p.grad_x_strides.at(g, b, i), grad_gate, H, P);
+                               h + n * P, p.grad_x + p.grad_x_strides.at(g, b, i), grad_gate, ahead, H, P);
       active[n++] = d_h;
     }
     for (int64_t j = 0; j < panels; j++) {

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from dmnplus.kernels._checks import check_shapes
-from dmnplus.kernels.backend import takes_cpu
+from dmnplus.kernels._backend import takes_cpu
 from dmnplus.kernels.gru import cpu, reference
 
 
