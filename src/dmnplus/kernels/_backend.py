@@ -21,11 +21,11 @@ _cpu_found: bool | None = None
 
 
 def get_backend() -> str:
-    """The backend asked for: by `set_backend`, else by DMNPLUS_BACKEND, else `auto`."""
-    if _chosen is not None:
-        return _chosen
-    name = os.environ.get("DMNPLUS_BACKEND", "auto")
-    return _checked(name, "DMNPLUS_BACKEND")
+    """The backend asked for: by `set_backend`, else by DMNPLUS_BACKEND at the first call, else `auto`."""
+    global _chosen
+    if _chosen is None:
+        _chosen = _checked(os.environ.get("DMNPLUS_BACKEND", "auto"), "DMNPLUS_BACKEND")
+    return _chosen
 
 
 def set_backend(name: str) -> None:
@@ -45,7 +45,7 @@ def set_backend(name: str) -> None:
 def backend(name: str) -> Iterator[None]:
     """`set_backend` for the length of a `with` block."""
     global _chosen
-    before = _chosen
+    before = get_backend()
     set_backend(name)
     try:
         yield
@@ -61,10 +61,12 @@ def _checked(name: str, key: str) -> str:
 
 def takes_cpu(*tensors: Tensor) -> bool:
     """Whether these arguments go to the compiled kernels; otherwise they go to the reference."""
-    name = get_backend()
+    name = _chosen or get_backend()
     if name == "reference":
         return False
-    fits = all(tensor.dtype is torch.float32 and tensor.device.type == "cpu" for tensor in tensors)
+    fits = True
+    for tensor in tensors:
+        fits = fits and tensor.dtype is torch.float32 and tensor.is_cpu
     if name == "cpu":
         if not fits:
             kinds = ", ".join(sorted({f"{tensor.dtype} on {tensor.device}" for tensor in tensors}))

@@ -141,7 +141,7 @@ def _open(path: Path) -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     for name in _FUNCTIONS:
         function = getattr(library, name)
-        function.argtypes = [ctypes.c_char_p]
+        function.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
         function.restype = ctypes.c_int
     return library
 

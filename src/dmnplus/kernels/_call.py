@@ -16,7 +16,7 @@ LIBRARY = torch.library.Library("dmnplus", "DEF")
 # Kept per step for the backward pass (cpu/scan.hpp: SLOTS and PADDING).
 SLOTS = 4
 _PADDING = 16
-_PACK = struct.Struct("=31q").pack
+_PACK = struct.Struct("=30q").pack
 
 
 def padded(hidden: int) -> int:
@@ -40,8 +40,6 @@ def call(
 ) -> None:
     """Run one function of the library on one `Problem` of cpu/scan.hpp, whose fields come in this order."""
     groups, batch, steps, _ = x.shape
-    # The bytes object must live as long as its address is in use.
-    flags = torch.tensor(list(reverse), dtype=torch.uint8) if reverse is not None else None
     problem = _PACK(
         groups,
         batch,
@@ -54,7 +52,6 @@ def call(
         mask.data_ptr(),
         *mask.stride(),
         *((0, 0, 0, 0) if gate is None else (gate.data_ptr(), *gate.stride())),
-        0 if flags is None else flags.data_ptr(),
         0 if output is None else output.data_ptr(),
         0 if kept is None else kept.data_ptr(),
         *_pointer_and_strides(grad_output),
@@ -62,7 +59,7 @@ def call(
         0 if grad_weight is None else grad_weight.data_ptr(),
         0 if grad_gate is None else grad_gate.data_ptr(),
     )
-    if getattr(_build.load(), name)(problem) != 0:
+    if getattr(_build.load(), name)(problem, reverse) != 0:
         raise MemoryError(f"no memory for the scratch buffers of {name}")
 
 

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -25,7 +26,7 @@ namespace dmnplus {
 
 constexpr int64_t UNIT_ROWS = 48;
 // Steps times rows whose gate gradients are collected before they are multiplied into the weight gradient.
-constexpr int64_t HISTORY = 144;
+constexpr int64_t HISTORY = 96;
 // Partial weight gradients per group.
 constexpr int64_t LANES = 16;
 // Kept per step and row for the backward pass: GRU u, r, c, n; attention GRU h, r, c, n.
@@ -48,7 +49,6 @@ struct Problem {
   Strides mask_strides;
   const float* gate;
   Strides gate_strides;
-  const uint8_t* reverse;
   // GRU: all states [G, B, F, H]; attention GRU: the last state [G, B, H].
   float* output;
   // [G, B, F, SLOTS, P]; null without a backward pass.
@@ -60,6 +60,8 @@ struct Problem {
   float* grad_weight;
   // [G, B, F], contiguous.
   float* grad_gate;
+  // Not from Python's block but an argument of its own, since its memory is a bytes object's; null runs all forward.
+  const uint8_t* reverse;
 };
 
 struct Row {
@@ -116,8 +118,13 @@ void pack_forward(const float* weight, int64_t H, float* packed) {
       const int64_t lanes = std::min<int64_t>(W, H - j * W);
       const float* from = weight + (gate * H + j * W) * H;
       float* to = packed + (j * H * GATES + gate) * W;
-      for (int64_t k = 0; k < H; k++, to += GATES * W)
-        for (int64_t l = 0; l < W; l++) to[l] = l < lanes ? from[l * H + k] * scale : 0.0f;
+      int64_t k = 0;
+      if (lanes == W) {
+        for (; k + BLOCK <= H; k += BLOCK)
+          for (int l = 0; l < W; l += BLOCK) transpose(from + l * H + k, H, scale, to + k * GATES * W + l, GATES * W);
+      }
+      for (; k < H; k++)
+        for (int64_t l = 0; l < W; l++) to[k * GATES * W + l] = l < lanes ? from[l * H + k] * scale : 0.0f;
     }
   }
 }
@@ -629,9 +636,12 @@ void backward(const Problem& p) {
 
 // Nothing may be thrown through the C interface. Returns 0, or 1 where memory ran out.
 template <class Run>
-int guarded(const Run& run) {
+int guarded(const void* fields, const uint8_t* reverse, const Run& run) {
   try {
-    run();
+    Problem problem;
+    std::memcpy(&problem, fields, offsetof(Problem, reverse));
+    problem.reverse = reverse;
+    run(problem);
     return 0;
   } catch (const std::exception&) {
     return 1;

@@ -134,6 +134,39 @@ DMNPLUS_INLINE float sum(V a) {
   return lanes[0];
 }
 
+// to[k][l] = scale * from[l][k] for one BLOCK x BLOCK block.
+#if defined(__AVX2__)
+constexpr int BLOCK = 8;
+
+DMNPLUS_INLINE void transpose(const float* from, int64_t from_stride, float scale, float* to, int64_t to_stride) {
+  __m256 a[8], b[8];
+  DMNPLUS_UNROLL for (int i = 0; i < 8; i++) {
+    a[i] = _mm256_mul_ps(_mm256_loadu_ps(from + i * from_stride), _mm256_set1_ps(scale));
+  }
+  DMNPLUS_UNROLL for (int i = 0; i < 8; i += 2) {
+    b[i] = _mm256_unpacklo_ps(a[i], a[i + 1]);
+    b[i + 1] = _mm256_unpackhi_ps(a[i], a[i + 1]);
+  }
+  DMNPLUS_UNROLL for (int i = 0; i < 8; i += 4) {
+    a[i] = _mm256_shuffle_ps(b[i], b[i + 2], 0x44);
+    a[i + 1] = _mm256_shuffle_ps(b[i], b[i + 2], 0xee);
+    a[i + 2] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0x44);
+    a[i + 3] = _mm256_shuffle_ps(b[i + 1], b[i + 3], 0xee);
+  }
+  DMNPLUS_UNROLL for (int i = 0; i < 4; i++) {
+    _mm256_storeu_ps(to + i * to_stride, _mm256_permute2f128_ps(a[i], a[i + 4], 0x20));
+    _mm256_storeu_ps(to + (i + 4) * to_stride, _mm256_permute2f128_ps(a[i], a[i + 4], 0x31));
+  }
+}
+#else
+constexpr int BLOCK = 4;
+
+DMNPLUS_INLINE void transpose(const float* from, int64_t from_stride, float scale, float* to, int64_t to_stride) {
+  for (int k = 0; k < BLOCK; k++)
+    for (int l = 0; l < BLOCK; l++) to[k * to_stride + l] = scale * from[l * from_stride + k];
+}
+#endif
+
 // The functions below work on N vectors in step, so that the processor has N chains of operations to overlap.
 #define DMNPLUS_EACH DMNPLUS_UNROLL for (int i = 0; i < N; i++)
 
