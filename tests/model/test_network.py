@@ -140,7 +140,6 @@ def test_attention_loss_is_zero_without_labels():
         ({"hidden": -1}, "model.hidden is -1"),
         ({"gate": ("products",)}, "products"),
         ({"gate": ("fact",)}, "at least one besides fact"),
-        ({"episode": "soft"}, "attention_gru, soft_attention"),
         ({"fact_dropout": 1.0}, "fact_dropout is 1.0"),
     ],
 )

@@ -44,14 +44,7 @@ def main() -> None:
     """Run the command line; what a user can mend ends as one line and exit status 2, never as a stack trace."""
     errors = Console(stderr=True)
     try:
-        app()
+        app(prog_name="dmnplus")
     except ValueError as error:
         errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        errors.print("stopped", highlight=False)
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader of our output left (`dmnplus ... | head`); there is nobody to tell.
-        sys.stderr.close()
-        sys.exit(0)

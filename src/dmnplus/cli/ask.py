@@ -6,14 +6,15 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from dmnplus.answering import QuestionAnswerer, load, split_sentences
 from dmnplus.data.example import DataError
-from dmnplus.explain.trace import answer_line, attention_table
+
+if TYPE_CHECKING:
+    from dmnplus.answering import QuestionAnswerer
 
 # Stories may be pasted from a file in bAbI's format: "3 Where is Mary?<tab>bathroom<tab>1".
 _LINE_NUMBER = re.compile(r"^\d+\s+(?=\D)")
@@ -29,6 +30,9 @@ def ask(
 
     A line that ends in a question mark is a question about the sentences before it; an empty line begins a new story.
     """
+    # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
+    from dmnplus.answering import load, split_sentences
+
     answerer = load(run)
     console, warnings = Console(), Console(stderr=True)
     facts: list[str] = []
@@ -73,6 +77,8 @@ def _answer(
     console: Console,
     warnings: Console,
 ) -> None:
+    from dmnplus.explain.trace import answer_line, attention_table
+
     answer = answerer.answer(facts, question, top=top)
     if answer.unknown_words:
         words = ", ".join(answer.unknown_words)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,11 +12,10 @@ from rich.table import Table
 
 from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import find_babi, read_babi, read_babi_file
-from dmnplus.data.batching import encode
 from dmnplus.data.example import DataError, Example
-from dmnplus.training.checkpoint import RUN, read_json
-from dmnplus.training.metrics import Evaluation, evaluate
-from dmnplus.training.run import load_model
+
+if TYPE_CHECKING:
+    from dmnplus.training.metrics import Evaluation
 
 
 def evaluate_run(
@@ -31,6 +30,11 @@ def evaluate_run(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print accuracy, error by type of question, and how the attention agrees with the supporting facts."""
+    # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
+    from dmnplus.data.batching import encode
+    from dmnplus.training.metrics import evaluate
+    from dmnplus.training.run import load_model
+
     config, vocabulary, model = load_model(run)
     examples = _read(run, data, task, split, language)
     result = evaluate(model, encode(examples, vocabulary, last_facts=config.data.last_facts), examples)
@@ -51,6 +55,8 @@ def _read(run: Path, data: str | None, task: int | None, split: str, language: s
 
 
 def _trained_task(run: Path) -> int:
+    from dmnplus.training.checkpoint import RUN, read_json
+
     name = str(read_json(run / RUN).get("data", ""))
     number = name.removeprefix("babi/").partition(" ")[0]
     if not number.isdigit():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from dmnplus.data.babi import TASKS, find_babi, read_babi, read_babi_file
 from dmnplus.data.example import Example, split_validation
 from dmnplus.data.generate import generate
-from dmnplus.training.run import Splits
 
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
 
@@ -37,6 +37,15 @@ def read_source(source: str, task: int) -> list[Example]:
     return read_babi_file(Path(source), kind=f"babi/{task}")
 
 
+class BabiSplits(NamedTuple):
+    """Questions of a run, and what its records call them."""
+
+    name: str
+    training: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
+
+
 def babi_splits(
     task: int,
     data: Path | None,
@@ -45,7 +54,7 @@ def babi_splits(
     train: Sequence[str] | None,
     valid: Sequence[str] | None,
     test: Sequence[str] | None,
-) -> Splits:
+) -> BabiSplits:
     """Training, validation and test questions of a task, from the official files where no source is named."""
 
     def read(sources: Sequence[str]) -> list[Example]:
@@ -67,7 +76,7 @@ def babi_splits(
     else:
         testing = official("test")
     described = ", ".join(train) if train else language
-    return Splits(f"babi/{task} ({described})", training, validation, testing)
+    return BabiSplits(f"babi/{task} ({described})", training, validation, testing)
 
 
 def babi_examples(data: Path | None, task: int, language: str) -> tuple[list[Example], str]:

@@ -10,15 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dmnplus.cli.progress import watching
 from dmnplus.cli.sources import babi_splits, parse_tasks
-from dmnplus.config import plain, resolve
-from dmnplus.model import VARIANTS
-from dmnplus.training.run import Job, train_runs
 
 app = typer.Typer(help="Train a network.", no_args_is_help=True)
 
-Variant = Annotated[str, typer.Option(help=f"The network: {', '.join(VARIANTS)} (the paper's ablation).")]
+Variant = Annotated[str, typer.Option(help="The network: odmn, dmn2, dmn3, dmn+ (the paper's ablation).")]
 Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings that differ from the defaults.")]
 Settings = Annotated[
     list[str] | None,
@@ -61,12 +57,17 @@ def train_babi(
 
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
+    # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
+    from dmnplus.cli.progress import watching
+    from dmnplus.config import resolve
+    from dmnplus.training.run import Job, Splits, train_runs
+
     console = Console()
     tasks = parse_tasks(task)
     planned = []
     for number in tasks:
         config = resolve(variant=variant, task=number, recipe=recipe, settings=settings or ())
-        splits = babi_splits(number, data, language, config.data.validation_share, train, valid, test)
+        splits = Splits(*babi_splits(number, data, language, config.data.validation_share, train, valid, test))
         folder = out or Path("runs") / f"babi-{number}-{variant}"
         planned.append(
             Job(folder / f"babi-{number}" if out and len(tasks) > 1 else folder, config, splits, seed, starts)
@@ -76,8 +77,17 @@ def train_babi(
     def label(folder: Path) -> str:
         return names.get(folder) or f"{names[folder.parent]} {folder.name.replace('-', ' ')}"
 
-    with watching(console, label, planned[0].config.training) as watch:
-        records = train_runs(planned, processes=jobs, threads=threads, resume=resume, watch=watch)
+    try:
+        with watching(console, label, planned[0].config.training) as watch:
+            records = train_runs(planned, processes=jobs, threads=threads, resume=resume, watch=watch)
+    except KeyboardInterrupt:
+        folders = ", ".join(str(job.folder) for job in planned)
+        Console(stderr=True).print(
+            f"stopped; {folders} holds the best model of the finished epochs, and --resume goes on from there",
+            highlight=False,
+            soft_wrap=True,
+        )
+        raise typer.Exit(130) from None
     console.print(results_table(tasks, records))
     for job in planned:
         console.print(f"model in {job.folder}", highlight=False, soft_wrap=True)
@@ -90,6 +100,8 @@ def settings(
     settings: Settings = None,
 ) -> None:
     """Print every setting as `train` would use it, as TOML; the output is a valid recipe."""
+    from dmnplus.config import plain, resolve
+
     typer.echo(tomli_w.dumps(plain(resolve(variant=variant, task=task, recipe=recipe, settings=settings or ()))))
 
 

@@ -1,0 +1,170 @@
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dmnplus.model import VARIANTS
+
+COMMANDS = ["train", "train babi", "eval", "ask", "demo", "settings", "data", "data get", "data get babi"]
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS, "data generate", "data compare"])
+def test_every_command_has_help(dmnplus, command: str):
+    result = dmnplus(*command.split(), "--help")
+    assert result.status == 0
+    assert "Usage: dmnplus" in result.out
+
+
+def test_help_and_errors_need_no_pytorch():
+    code = "import sys; from dmnplus.cli import main; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_help_names_every_variant(dmnplus):
+    help_text = dmnplus("train", "babi", "--help").out
+    assert ", ".join(VARIANTS) in help_text
+
+
+def test_version(dmnplus):
+    assert dmnplus("--version").out.startswith("dmnplus 0.")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "babi", "--task", "21"], "it takes numbers from 1 to 20"),
+        (["train", "babi", "--task", "two"], "it takes numbers from 1 to 20"),
+        (["train", "babi", "--task", "3-1"], "it takes numbers from 1 to 20"),
+        (["train", "babi", "--task", "1", "--variant", "dmn4"], "there are odmn, dmn2, dmn3, dmn+"),
+        (["train", "babi", "--task", "1", "--set", "training.rates=1"], "did you mean training.rate?"),
+        (["train", "babi", "--task", "1", "--data", "nowhere"], "nowhere"),
+        (["train", "babi", "--task", "1", "--train", "nowhere.txt"], "nowhere.txt"),
+        (["train", "babi", "--task", "1", "--train", "generated:many"], "generated:QUESTIONS"),
+        (["train", "babi", "--task", "1", "--starts", "0"], "--starts"),
+        (["train", "babi"], "--task"),
+        (["eval", "nowhere"], "dmnplus train"),
+        (["ask", "nowhere"], "dmnplus train"),
+        (["data", "generate", "out", "--task", "0"], "it takes numbers from 1 to 20"),
+        (["settings", "--set", "model.hidden=none"], "model.hidden is 'none'"),
+        (["nonsense"], "nonsense"),
+    ],
+)
+def test_a_wrong_argument_is_one_clear_error(
+    dmnplus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    monkeypatch.chdir(tmp_path)
+    result = dmnplus(*arguments)
+    assert result.status == 2
+    assert message in result.err
+    assert "Traceback" not in result.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_settings_prints_a_recipe(dmnplus, tmp_path: Path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(dmnplus("settings", "--variant", "odmn", "--task", "3").out)
+    assert "last_facts = 130" in recipe.read_text()
+    assert dmnplus("settings", "--recipe", recipe).out == recipe.read_text()
+
+
+def test_train_eval_and_ask(dmnplus, tmp_path: Path, story_file: Path, monkeypatch: pytest.MonkeyPatch):
+    run = tmp_path / "run"
+    sources = [f"--{split}={story_file}" for split in ("train", "valid", "test")]
+    quick = ["--set=model.hidden=8", "--set=training.epochs=2"]
+    result = dmnplus("train", "babi", "--task", "1", *sources, *quick, "--out", run, "--starts", "2")
+    assert result.status == 0, result.err
+    # The output is no terminal: a plain line an epoch, and no control characters.
+    lines = [line for line in result.out.splitlines() if line.startswith("task 1 start ")]
+    assert len(lines) == 4
+    assert "validation" in lines[0]
+    assert "\x1b" not in result.out
+    assert str(run) in result.out
+    assert dmnplus("train", "babi", "--task", "1", *sources, *quick, "--out", run).status == 2
+    figures = json.loads(dmnplus("eval", run, story_file, "--json").out)
+    assert figures["questions"] == 60
+    assert dmnplus("eval", run, story_file).out.count("pass") >= 1
+
+
+def test_several_tasks_get_a_folder_each(dmnplus, tmp_path: Path, story_file: Path):
+    sources = [f"--{split}={story_file}" for split in ("train", "valid", "test")]
+    quick = ["--set=model.hidden=8", "--set=training.epochs=1"]
+    assert dmnplus("train", "babi", "--task", "1,6", *sources, *quick, "--out", tmp_path).status == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"babi-1", "babi-6"}
+
+
+def test_eval_prints_accuracy_types_and_attention(dmnplus, trained: Path, story_file: Path):
+    result = dmnplus("eval", trained, story_file)
+    assert result.status == 0, result.err
+    assert "accuracy 100.00%" in result.out
+    assert "where" in result.out
+    assert "precision" in result.out
+    assert "recall" in result.out
+    figures = json.loads(dmnplus("eval", trained, story_file, "--json").out)
+    assert figures["accuracy"] == 1
+    assert figures["attention"]["recall"] > 0.5
+    assert len(figures["attention"]["passes"]) == 3
+
+
+def test_eval_on_generated_stories_counts_answers_never_seen(dmnplus, trained: Path):
+    result = dmnplus("eval", trained, "generated:50:3")
+    assert result.status == 0, result.err
+    assert "of them with answers never seen in training" in result.out
+
+
+def test_ask_reads_a_story_and_explains(dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "sys.stdin", io.StringIO("1 Mary went to the office.\n2 John went to the moon.\n3 Where is Mary?\toffice\t1\n")
+    )
+    result = dmnplus("ask", trained, "--explain")
+    assert result.status == 0
+    assert "office" in result.out
+    assert "%" in result.out
+    assert [f"pass {t}" in result.out for t in (1, 2, 3)] == [True] * 3
+    assert "John went to the moon." in result.out
+    assert "never seen in training: moon" in result.err
+
+
+def test_ask_reads_a_file_with_several_stories(dmnplus, trained: Path, tmp_path: Path):
+    story = tmp_path / "story.txt"
+    story.write_text("Mary went to the office. Where is Mary?\n\nJohn went to the garden.\nWhere is John?\n")
+    result = dmnplus("ask", trained, "--story", story)
+    assert "office" in result.out
+    assert "garden" in result.out
+    assert "Mary went" not in result.out
+
+
+def test_ask_without_a_question_or_a_story_says_so(dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Mary went to the office.\n"))
+    result = dmnplus("ask", trained)
+    assert result.status == 2
+    assert "no question was asked" in result.err
+    monkeypatch.setattr("sys.stdin", io.StringIO("Where is Mary?\n"))
+    assert "no story yet" in dmnplus("ask", trained).err
+
+
+def test_demo_trains_and_explains(dmnplus):
+    result = dmnplus("demo", "--questions", "200", "--set", "model.hidden=8", "--set", "training.epochs=1")
+    assert result.status == 0, result.err
+    assert "Test accuracy" in result.out
+    assert "pass 3" in result.out
+    assert "true answer" in result.out
+
+
+def test_generated_files_can_be_trained_on(dmnplus, tmp_path: Path):
+    result = dmnplus("data", "generate", tmp_path / "made", "--task", "1,15", "--questions", "40", "--test", "10")
+    assert result.status == 0
+    assert len(result.out.splitlines()) == 4
+    quick = ["--set=model.hidden=8", "--set=training.epochs=1"]
+    out = tmp_path / "run"
+    assert dmnplus("train", "babi", "--task", "15", "--data", tmp_path / "made", *quick, "--out", out).status == 0
+
+
+def test_compare_prints_ours_beside_the_real_ones(dmnplus, babi_archive: Path):
+    result = dmnplus("data", "compare", "--data", babi_archive, "--task", "1", "--questions", "500")
+    assert result.status == 0
+    assert "generated" in result.out
+    assert "real" in result.out
+    assert "vocabulary" in result.out

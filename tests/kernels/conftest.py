@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dmnplus import kernels
+from dmnplus.kernels import _build
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def _compiled():
+    try:
+        _build.load()
+    except kernels.KernelUnavailableError as error:
+        pytest.skip(f"no compiled kernels: {error}")
+
+
+@pytest.fixture
+def cpu(_compiled):
+    """Runs the test on the compiled kernels; skips it where there is no compiler."""
+    with kernels.backend("cpu"):
+        yield

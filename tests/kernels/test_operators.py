@@ -1,0 +1,161 @@
+"""The operators as PyTorch sees them: opcheck, vmap, compile, dispatch between backends, messages.
+
+Shape legend: R runs, G groups, B batch, F facts, H hidden.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+import pytest
+import torch
+from torch.func import vmap
+
+from dmnplus import kernels
+from dmnplus.kernels import _backend, _build
+from tests.kernels import cases
+
+
+# No masked step and a hidden size without padding: what is kept there for the backward pass is not defined.
+def test_opcheck(cpu):
+    x, weight, mask, reverse = cases.gru_inputs(2, 3, 4, 16, "none")
+    arguments = x.requires_grad_(), weight.requires_grad_(), mask, reverse
+    torch.library.opcheck(torch.ops.dmnplus.gru_forward.default, (*arguments, True))
+    with torch.no_grad():
+        torch.library.opcheck(
+            torch.ops.dmnplus.gru_forward.default, (x.detach(), weight.detach(), mask, reverse, False)
+        )
+    x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 4, 16, "none")
+    arguments = x.requires_grad_(), weight.requires_grad_(), gate.requires_grad_(), mask
+    torch.library.opcheck(torch.ops.dmnplus.attention_gru_forward.default, (*arguments, True))
+
+
+def test_opcheck_of_the_backward_passes(cpu):
+    x, weight, mask, reverse = cases.gru_inputs(2, 3, 4, 16, "none")
+    states, kept = torch.ops.dmnplus.gru_forward(x, weight, mask, reverse, True)
+    arguments = (torch.randn_like(states), x, weight, mask, reverse, states, kept)
+    torch.library.opcheck(torch.ops.dmnplus.gru_backward.default, arguments)
+    x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 4, 16, "none")
+    context, kept = torch.ops.dmnplus.attention_gru_forward(x, weight, gate, mask, True)
+    arguments = (torch.randn_like(context), x, weight, gate, mask, kept)
+    torch.library.opcheck(torch.ops.dmnplus.attention_gru_backward.default, arguments)
+
+
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_vmap_over_runs(name, request):
+    if name == "cpu":
+        request.getfixturevalue("cpu")
+    R = 3
+    with kernels.backend(name):
+        runs = [cases.gru_inputs(2, 3, 5, 8, "none") for _ in range(R)]
+        mask, reverse = cases.mask_of("any", 2, 3, 5), [False, True]
+        x = torch.stack([run[0] for run in runs]).requires_grad_()
+        weight = torch.stack([run[1] for run in runs]).requires_grad_()
+        # The runs share the mask; the second argument's runs stand last.
+        states = vmap(lambda x, w: kernels.gru(x, w, mask, reverse), in_dims=(0, -1))(x, weight.movedim(0, -1))
+        states.square().sum().backward()
+        for run in range(R):
+            one_x, one_weight = x[run].detach().requires_grad_(), weight[run].detach().requires_grad_()
+            alone = kernels.gru(one_x, one_weight, mask, reverse)
+            alone.square().sum().backward()
+            torch.testing.assert_close(states[run], alone)
+            torch.testing.assert_close(x.grad[run], one_x.grad)
+            torch.testing.assert_close(weight.grad[run], one_weight.grad)
+
+        # The runs share the facts here, so that their gradients meet.
+        x, weight, gate, _ = cases.attention_gru_inputs(1, 3, 5, 8, "none")
+        mask = mask[:1]
+        weights = torch.stack([weight, 2 * weight]).requires_grad_()
+        context = vmap(lambda w: kernels.attention_gru(x.requires_grad_(), w, gate, mask))(weights)
+        context.sum().backward()
+        grad = x.grad
+        x.grad = None
+        alone = [kernels.attention_gru(x, w, gate, mask) for w in (weight, 2 * weight)]
+        torch.testing.assert_close(context, torch.stack(alone))
+        sum(one.sum() for one in alone).backward()
+        torch.testing.assert_close(grad, x.grad)
+        with torch.no_grad():
+            torch.testing.assert_close(vmap(lambda w: kernels.attention_gru(x, w, gate, mask))(weights), context)
+
+
+def test_compile(cpu):
+    x, weight, mask, reverse = cases.gru_inputs(2, 3, 4, 8)
+    weight.requires_grad_()
+
+    def loss(weight):
+        return kernels.gru(x, weight, mask, reverse).square().sum()
+
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    expected = torch.autograd.grad(loss(weight), weight)[0]
+    assert torch.equal(torch.autograd.grad(compiled(weight), weight)[0], expected)
+
+
+def test_other_dtypes_go_to_the_reference():
+    x, weight, mask, reverse = cases.gru_inputs(1, 2, 3, 8)
+    with kernels.backend("auto"):
+        for dtype in (torch.float64, torch.bfloat16):
+            assert kernels.gru(x.to(dtype), weight.to(dtype), mask, reverse).dtype is dtype
+
+
+def test_a_backend_asked_for_by_name_is_taken_or_fails(cpu):
+    x, weight, mask, reverse = cases.gru_inputs(1, 2, 3, 8)
+    with pytest.raises(ValueError, match=re.escape("'cpu' takes torch.float32 on cpu, not torch.float64 on cpu")):
+        kernels.gru(x.double(), weight.double(), mask, reverse)
+    with pytest.raises(ValueError, match="must be one of auto, cpu, reference"):
+        kernels.set_backend("gpu")
+
+
+def test_backend_from_the_environment(monkeypatch):
+    monkeypatch.setattr(_backend, "_chosen", None)
+    monkeypatch.setenv("DMNPLUS_BACKEND", "reference")
+    assert kernels.get_backend() == "reference"
+    monkeypatch.setattr(_backend, "_chosen", None)
+    monkeypatch.setenv("DMNPLUS_BACKEND", "fast")
+    with pytest.raises(ValueError, match="DMNPLUS_BACKEND is 'fast'"):
+        kernels.get_backend()
+    # A backend chosen for a block ends with it, however the block ends.
+    monkeypatch.setattr(_backend, "_chosen", "auto")
+    with pytest.raises(KeyError), kernels.backend("reference"):
+        assert kernels.get_backend() == "reference"
+        raise KeyError
+    assert kernels.get_backend() == "auto"
+
+
+def test_auto_falls_back_with_one_line(monkeypatch, caplog):
+    def fail():
+        raise kernels.KernelUnavailableError("no compiler: install one")
+
+    monkeypatch.setattr(_build, "load", fail)
+    monkeypatch.setattr(_backend, "_cpu_found", None)
+    monkeypatch.setattr(_backend, "_chosen", "auto")
+    x, weight, mask, reverse = cases.gru_inputs(1, 2, 3, 8)
+    with caplog.at_level(logging.INFO, "dmnplus.kernels"):
+        for _ in range(3):
+            kernels.gru(x, weight, mask, reverse)
+    assert len(caplog.records) == 1
+    with pytest.raises(kernels.KernelUnavailableError, match="install one"):
+        kernels.set_backend("cpu")
+    assert kernels.get_backend() == "auto"
+    monkeypatch.setattr(_backend, "_chosen", "cpu")
+    with pytest.raises(kernels.KernelUnavailableError, match="install one"):
+        kernels.gru(x, weight, mask, reverse)
+
+
+@pytest.mark.parametrize("name", ["auto", "reference"])
+def test_shapes_that_disagree(name):
+    x, weight, mask, reverse = cases.gru_inputs(2, 3, 4, 8, "none")
+    with kernels.backend(name):
+        with pytest.raises(ValueError, match="x and weight"):
+            kernels.gru(x, weight[:, :-1], mask, reverse)
+        with pytest.raises(ValueError, match="x and weight"):
+            kernels.gru(x[..., :-1], weight, mask, reverse)
+        with pytest.raises(ValueError, match="mask must be bool"):
+            kernels.gru(x, weight, mask.float(), reverse)
+        with pytest.raises(ValueError, match="mask must be bool"):
+            kernels.gru(x, weight, mask[:1], reverse)
+        with pytest.raises(ValueError, match="reverse has 1"):
+            kernels.gru(x, weight, mask, [False])
+        x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 4, 8, "none")
+        with pytest.raises(ValueError, match="gate must be"):
+            kernels.attention_gru(x, weight, gate[..., None], mask)

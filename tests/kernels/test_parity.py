@@ -1,0 +1,172 @@
+"""The compiled kernels against the references in float64.
+
+Shape legend: G groups, B batch, F facts, H hidden.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from dmnplus import kernels
+from dmnplus.kernels.attention_gru import reference as attention_gru_reference
+from dmnplus.kernels.gru import reference as gru_reference
+from tests.kernels import cases
+
+pytestmark = pytest.mark.usefixtures("cpu")
+
+
+def differentiate(output: Tensor, grad: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
+    cases.poison_memory()
+    grads = torch.autograd.grad(output, list(inputs.values()), grad)
+    return dict(zip(inputs, grads, strict=True))
+
+
+def leaf(tensor: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    return tensor.to(dtype).detach().requires_grad_()
+
+
+def check_gru(x: Tensor, weight: Tensor, mask: Tensor, reverse: list[bool]) -> None:
+    grad = torch.randn(*mask.shape, weight.shape[-1])
+    # The layout of x is part of the case.
+    x32 = x.detach().requires_grad_()
+    w32, x64, w64 = leaf(weight), leaf(x, torch.float64), leaf(weight, torch.float64)
+    cases.poison_memory()
+    states = kernels.gru(x32, w32, mask, reverse)
+    wanted = gru_reference.gru(x64, w64, mask, reverse)
+    cases.assert_close("states", states, wanted)
+    with torch.no_grad():
+        cases.poison_memory()
+        assert torch.equal(kernels.gru(x, weight, mask, reverse), states), "without a gradient the states differ"
+    for name, end in (("last state", -1), ("last state", 0)):
+        cases.assert_close(name, states[:, :, end], wanted[:, :, end])
+    found = differentiate(states, grad, x=x32, weight=w32)
+    expected = differentiate(wanted, grad.double(), x=x64, weight=w64)
+    for name in found:
+        cases.assert_close(f"grad of {name}", found[name], expected[name])
+    assert (found["x"][~mask] == 0).all(), "a masked step passes a gradient"
+
+
+def check_attention_gru(x: Tensor, weight: Tensor, gate: Tensor, mask: Tensor) -> None:
+    grad = torch.randn(*mask.shape[:2], weight.shape[-1])
+    x32, w32, g32 = x.detach().requires_grad_(), leaf(weight), gate.detach().requires_grad_()
+    x64, w64, g64 = leaf(x, torch.float64), leaf(weight, torch.float64), leaf(gate, torch.float64)
+    cases.poison_memory()
+    context = kernels.attention_gru(x32, w32, g32, mask)
+    wanted = attention_gru_reference.attention_gru(x64, w64, g64, mask)
+    cases.assert_close("context", context, wanted)
+    with torch.no_grad():
+        cases.poison_memory()
+        assert torch.equal(kernels.attention_gru(x, weight, gate, mask), context)
+    found = differentiate(context, grad, x=x32, weight=w32, gate=g32)
+    expected = differentiate(wanted, grad.double(), x=x64, weight=w64, gate=g64)
+    for name in found:
+        cases.assert_close(f"grad of {name}", found[name], expected[name])
+    assert (found["x"][~mask] == 0).all(), "a masked fact passes a gradient to its projection"
+    assert (found["gate"][~mask] == 0).all(), "a masked fact passes a gradient to its gate"
+
+
+# Two groups: one runs forward and one backward.
+@pytest.mark.parametrize("mask", ["none", "any"])
+@pytest.mark.parametrize(("B", "F", "H"), cases.SIZES)
+def test_sizes(B, F, H, mask):
+    check_gru(*cases.gru_inputs(2, B, F, H, mask))
+    check_attention_gru(*cases.attention_gru_inputs(1, B, F, H, mask))
+
+
+@pytest.mark.parametrize("mask", cases.MASKS)
+@pytest.mark.parametrize("G", [1, 2, 3])
+def test_groups_and_masks(G, mask):
+    # 37 rows: several units of rows, the last one not full.
+    check_gru(*cases.gru_inputs(G, 37, 9, 20, mask))
+    check_attention_gru(*cases.attention_gru_inputs(G, 37, 9, 20, mask))
+
+
+@pytest.mark.parametrize("B", [16, 100, 300])
+def test_large_batches(B):
+    # 300 rows: more units than lanes of the weight gradient.
+    check_gru(*cases.gru_inputs(1, B, 5, 24, "end"))
+    check_attention_gru(*cases.attention_gru_inputs(1, B, 5, 24, "end"))
+
+
+@pytest.mark.parametrize("H", [1, 2, 7, 9, 17, 33, 200])
+def test_odd_hidden_sizes(H):
+    check_gru(*cases.gru_inputs(2, 3, 4, H))
+    check_attention_gru(*cases.attention_gru_inputs(2, 3, 4, H))
+
+
+def test_empty():
+    for B, F in ((0, 3), (2, 0)):
+        x, weight, mask, reverse = cases.gru_inputs(1, B, F, 8)
+        weight.requires_grad_()
+        kernels.gru(x, weight, mask, reverse).sum().backward()
+        assert (weight.grad == 0).all()
+        x, weight, gate, mask = cases.attention_gru_inputs(1, B, F, 8)
+        weight.requires_grad_()
+        context = kernels.attention_gru(x, weight, gate, mask)
+        context.sum().backward()
+        assert (weight.grad == 0).all()
+        assert (context == 0).all()
+
+
+def test_strides():
+    # As the network makes it: one projection for both directions, seen from the groups.
+    x, weight, mask, reverse = cases.gru_inputs(2, 3, 6, 8, "none")
+    x = x.permute(1, 2, 0, 3).contiguous().permute(2, 0, 1, 3)
+    check_gru(x, weight, mask[:1].expand(2, -1, -1), reverse)
+    grad = torch.autograd.grad(kernels.gru(leaf_x := x.requires_grad_(), weight, mask, reverse).sum(), leaf_x)[0]
+    assert grad.stride() == x.stride()
+    # And a layout whose last axis is not contiguous.
+    x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 6, 8)
+    check_attention_gru(x.transpose(2, 3).contiguous().transpose(2, 3), weight, gate.mT.contiguous().mT, mask)
+
+
+def test_extreme_inputs_stay_finite():
+    x, weight, mask, reverse = cases.gru_inputs(1, 4, 6, 16, "none")
+    x = (x * 1e4).requires_grad_()
+    weight = (weight * 1e3).requires_grad_()
+    states = kernels.gru(x, weight, mask, reverse)
+    wanted = gru_reference.gru(x.double(), weight.double(), mask, reverse)
+    cases.assert_close("states", states, wanted)
+    states.sum().backward()
+    assert torch.isfinite(x.grad).all()
+    infinite = torch.tensor([torch.inf, -torch.inf]).repeat(24).expand(1, 4, 6, 48)
+    assert torch.isfinite(kernels.gru(infinite, weight, mask, reverse)).all()
+
+
+def test_nan_of_a_real_step_stays_in_its_row():
+    x, weight, mask, reverse = cases.gru_inputs(1, 5, 6, 16, "none")
+    clean = kernels.gru(x, weight, mask, reverse)
+    x[0, 2, 3, 1] = torch.nan
+    states = kernels.gru(x, weight, mask, reverse)
+    assert states[0, 2, 3:].isnan().any()
+    others = [0, 1, 3, 4]
+    assert torch.equal(states[:, others], clean[:, others])
+
+
+def test_threads_and_neighbours_change_nothing():
+    x, weight, mask, reverse = cases.gru_inputs(2, 50, 30, 40)
+    arguments = cases.attention_gru_inputs(2, 50, 30, 40)
+    threads = torch.get_num_threads()
+    results = []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            leaves = [leaf(tensor) for tensor in (x, weight, *arguments[:3])]
+            states = kernels.gru(leaves[0], leaves[1], mask, reverse)
+            context = kernels.attention_gru(*leaves[2:], arguments[3])
+            results.append([states, context, *torch.autograd.grad(states.sum() + context.sum(), leaves)])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    alone = kernels.gru(x[:, 7:8], weight, mask[:, 7:8], reverse)
+    assert torch.equal(alone, results[0][0][:, 7:8])
+
+
+def test_a_second_backward_gives_the_same():
+    x, weight, mask, reverse = cases.gru_inputs(1, 3, 5, 8)
+    states = kernels.gru(x.requires_grad_(), weight.requires_grad_(), mask, reverse)
+    grads = [torch.autograd.grad(states.sum(), (x, weight), retain_graph=True) for _ in range(2)]
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))

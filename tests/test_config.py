@@ -1,0 +1,75 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tomli_w
+
+from dmnplus.config import Config, parse, plain, resolve
+from dmnplus.model import VARIANTS
+
+
+def test_the_default_is_the_papers_protocol():
+    config = resolve()
+    assert config == Config()
+    assert (config.training.rate, config.training.batch, config.training.epochs) == (0.001, 128, 256)
+    assert (config.training.patience, config.training.l2) == (20, 0.001)
+    assert (config.model.hidden, config.model.passes, config.data.last_facts) == (80, 3, 70)
+
+
+def test_the_papers_exceptions():
+    assert resolve(task=3).data.last_facts == 130
+    assert resolve(task=6).training.l2 == resolve(task=19).training.l2 == 0
+    assert resolve(task=2) == Config()
+
+
+def test_settings_win_over_a_recipe_and_a_recipe_over_the_variant(tmp_path: Path):
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text("[model]\nhidden = 40\npasses = 5\n[training]\nl2 = 0.01\n")
+    config = resolve(variant="dmn3", task=6, recipe=recipe, settings=["model.passes=2", "model.gate=['product']"])
+    assert config.model == replace(VARIANTS["dmn3"], hidden=40, passes=2, gate=("product",))
+    assert config.training.l2 == 0.01
+
+
+def test_a_printed_config_is_a_recipe(tmp_path: Path):
+    config = resolve(variant="odmn", settings=["training.rate=0.01", "model.answer=words"])
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(tomli_w.dumps(plain(config)))
+    assert resolve(recipe=recipe) == config
+    assert parse(plain(config)) == config
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("training.epoch=3", "did you mean training.epochs"),
+        ("model.rate=3", "did you mean training.rate"),
+        ("trainin.rate=3", "did you mean training"),
+        ("training.rate=fast", "training.rate is 'fast'"),
+        ("training.batch=1.5", "training.batch is 1.5"),
+        ("training.batch=0", "training.batch is 0; it must be at least 1"),
+        ("model.episode=soft", "model.episode is 'soft'.*'attention_gru' or 'soft_attention'"),
+        ("model.gate=['products']", "products"),
+        ("rate=3", "section.key=value"),
+        ("training.rate", "section.key=value"),
+    ],
+)
+def test_a_wrong_setting_names_key_value_and_what_is_accepted(setting: str, message: str):
+    with pytest.raises(ValueError, match=message):
+        resolve(settings=[setting])
+
+
+def test_a_wrong_recipe_is_named(tmp_path: Path):
+    recipe = tmp_path / "recipe.toml"
+    with pytest.raises(ValueError, match=r"recipe\.toml: cannot be read"):
+        resolve(recipe=recipe)
+    recipe.write_text("[model\n")
+    with pytest.raises(ValueError, match=r"recipe\.toml: not a TOML file"):
+        resolve(recipe=recipe)
+    recipe.write_text("model = 3\n")
+    with pytest.raises(ValueError, match="model is a section"):
+        resolve(recipe=recipe)
+
+
+def test_an_unknown_variant_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"'dmn4'; there are odmn, dmn2, dmn3, dmn\+"):
+        resolve(variant="dmn4")

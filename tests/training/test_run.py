@@ -1,0 +1,208 @@
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import dmnplus
+from dmnplus.config import Config, resolve
+from dmnplus.data.babi import write_babi
+from dmnplus.data.example import DataError
+from dmnplus.model import VARIANTS
+from dmnplus.training import checkpoint
+from dmnplus.training.checkpoint import CHECKPOINT, CONFIG, METRICS, RUN, VOCABULARY, WEIGHTS
+from dmnplus.training.run import Job, Splits, load_model, train_runs
+from tests.model.examples import moves
+
+SPLITS = Splits("moves", moves(60), moves(30, seed=1), moves(30, seed=2))
+SMALL = resolve(settings=["model.hidden=8", "training.epochs=2", "training.batch=16", "training.rate=0.01"])
+
+
+def run(folder: Path, config: Config = SMALL, **options) -> dict:
+    starts = options.pop("starts", 1)
+    return train_runs([Job(folder, config, SPLITS, 0, starts)], **options)[0]
+
+
+@pytest.mark.parametrize("variant", [*VARIANTS, "words"])
+def test_every_variant_comes_back_from_its_folder(tmp_path: Path, variant: str):
+    network = VARIANTS.get(variant, replace(VARIANTS["dmn+"], answer="words"))
+    run(tmp_path, replace(SMALL, model=replace(network, hidden=8)))
+    config, vocabulary, model = load_model(tmp_path)
+    assert config.model.episode == network.episode
+    saved, _ = checkpoint.read_tensors(tmp_path / WEIGHTS)
+    assert all(torch.equal(saved[name], tensor) for name, tensor in model.state_dict().items())
+    answer = dmnplus.load(tmp_path).answer("Mary went to the office. John went to the garden.", "Where is Mary?")
+    # The decoder knows no whole answers: barely trained, it may say none or several words.
+    assert variant == "words" or answer.answer in vocabulary.answers
+    assert len(answer.attention) == 3
+    assert all(sum(gates) == pytest.approx(1, abs=1e-5) for gates in answer.attention)
+    assert answer.probability == answer.ranked[0][1] >= answer.ranked[-1][1]
+
+
+def test_a_run_leaves_all_it_needs(tmp_path: Path):
+    record = run(tmp_path)
+    assert {WEIGHTS, VOCABULARY, CONFIG, METRICS, RUN, CHECKPOINT} == {path.name for path in tmp_path.iterdir()}
+    assert record == json.loads((tmp_path / RUN).read_text())
+    assert record["seed"] == 0
+    assert record["finished"]
+    assert record["questions"] == {"training": 60, "validation": 30, "test": 30}
+    assert record["versions"]["torch"] == torch.__version__
+    assert len((tmp_path / METRICS).read_text().splitlines()) == record["fit"]["epochs"] == 2
+
+
+def test_the_start_with_the_least_validation_loss_is_selected(tmp_path: Path):
+    record = run(tmp_path, starts=3)
+    starts = record["starts"]
+    assert [starts[f"start-{i}"]["seed"] for i in (1, 2, 3)] == [0, 1, 2]
+    best = min(starts, key=lambda name: starts[name]["fit"]["validation_loss"])
+    assert record["selected"] == best
+    assert (tmp_path / WEIGHTS).read_bytes() == (tmp_path / best / WEIGHTS).read_bytes()
+    assert all("test_error" in start for start in starts.values())
+
+
+def test_starts_in_processes_equal_starts_in_a_row(tmp_path: Path):
+    row = run(tmp_path / "row", starts=2, threads=1)
+    seen = []
+    side_by_side = run(tmp_path / "side", starts=2, processes=2, threads=1, watch=seen.append)
+    for name in ("start-1", "start-2"):
+        assert (tmp_path / "row" / name / WEIGHTS).read_bytes() == (tmp_path / "side" / name / WEIGHTS).read_bytes()
+    assert row["selected"] == side_by_side["selected"]
+    assert {news.folder.name for news in seen} == {"start-1", "start-2"}
+
+
+def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path):
+    run(tmp_path)
+    before = (tmp_path / WEIGHTS).read_bytes()
+    with pytest.raises(DataError, match="--resume"):
+        run(tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == before
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path):
+    record = run(tmp_path, starts=2)
+    assert run(tmp_path, starts=2, resume=True) == record
+
+
+def test_resuming_with_more_starts_trains_only_the_new_ones(tmp_path: Path):
+    run(tmp_path, starts=2)
+    seen = []
+    record = run(tmp_path, starts=3, resume=True, watch=seen.append)
+    assert {news.folder.name for news in seen} == {"start-3"}
+    assert set(record["starts"]) == {"start-1", "start-2", "start-3"}
+
+
+def _command(tmp_path: Path, *more: str) -> list[str]:
+    file = tmp_path / "qa1_moves_train.txt"
+    if not file.exists():
+        write_babi(SPLITS.training * 10, file)
+    sources = [f"--{split}={file}" for split in ("train", "valid", "test")]
+    quick = ["--set=model.hidden=8", "--set=training.epochs=15", "--set=training.patience=15", "--threads=1"]
+    return [sys.executable, "-m", "dmnplus", "train", "babi", "--task=1", *sources, *quick, *more]
+
+
+def _wait_for_epochs(folder: Path, epochs: int, process: subprocess.Popen) -> None:
+    for _ in range(1200):
+        if (folder / METRICS).exists() and len((folder / METRICS).read_text().splitlines()) >= epochs:
+            return
+        if process.poll() is not None:
+            raise AssertionError(process.communicate())
+        time.sleep(0.05)
+    raise AssertionError("training did not get going")
+
+
+def _interrupted(tmp_path: Path, how: signal.Signals, *more: str) -> subprocess.CompletedProcess:
+    process = subprocess.Popen(
+        _command(tmp_path, f"--out={tmp_path / 'broken'}", *more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        _wait_for_epochs(tmp_path / "broken", 2, process)
+        os.killpg(process.pid, how)
+        out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path):
+    _interrupted(tmp_path, signal.SIGKILL)
+    assert not json.loads((tmp_path / "broken" / RUN).read_text())["finished"]
+    for folder, more in (("broken", ["--resume"]), ("whole", [])):
+        subprocess.run(_command(tmp_path, f"--out={tmp_path / folder}", *more), check=True, capture_output=True)
+    assert (tmp_path / "broken" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    assert [path.name for path in (tmp_path / "broken").iterdir() if path.name.startswith(".")] == []
+
+
+def test_ctrl_c_leaves_a_usable_model_and_no_stack_trace(tmp_path: Path):
+    result = _interrupted(tmp_path, signal.SIGINT)
+    assert result.returncode == 130
+    assert "Traceback" not in result.stderr
+    assert "--resume" in result.stderr
+    assert dmnplus.load(tmp_path / "broken").answer("Mary went to the office.", "Where is Mary?").answer
+
+
+def test_a_full_disk_leaves_the_last_good_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written = Path.write_bytes
+    room = iter(range(9))
+
+    def write_bytes(path: Path, data: bytes) -> int:
+        if next(room, None) is None:
+            written(path, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return written(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_bytes)
+    with pytest.raises(DataError, match="No space left on device"):
+        run(tmp_path, replace(SMALL, training=replace(SMALL.training, epochs=20)))
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    dmnplus.load(tmp_path)
+    assert run(tmp_path, replace(SMALL, training=replace(SMALL.training, epochs=20)), resume=True)["finished"]
+
+
+def test_a_vocabulary_of_another_run_is_refused(tmp_path: Path):
+    run(tmp_path)
+    vocabulary = json.loads((tmp_path / VOCABULARY).read_text())
+    vocabulary["words"][2], vocabulary["words"][3] = vocabulary["words"][3], vocabulary["words"][2]
+    (tmp_path / VOCABULARY).write_text(json.dumps(vocabulary))
+    with pytest.raises(DataError, match="fingerprints differ"):
+        dmnplus.load(tmp_path)
+
+
+def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run(tmp_path)
+    monkeypatch.setattr("dmnplus.training.run.FORMAT", 99)
+    with pytest.raises(DataError, match="have format 1, this version of dmnplus reads 99"):
+        dmnplus.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, VOCABULARY])
+@pytest.mark.parametrize("damage", [b"", b"\x00\xff damaged", None])
+def test_a_damaged_or_missing_file_is_named(tmp_path: Path, name: str, damage: bytes | None):
+    run(tmp_path)
+    if damage is None:
+        (tmp_path / name).unlink()
+    else:
+        (tmp_path / name).write_bytes(damage)
+    with pytest.raises(DataError, match=name.replace(".", r"\.")):
+        dmnplus.load(tmp_path)
+
+
+def test_a_folder_without_a_model_says_how_to_make_one(tmp_path: Path):
+    with pytest.raises(DataError, match="dmnplus train"):
+        dmnplus.load(tmp_path / "nowhere")
+
+
+def test_nothing_in_a_run_is_a_pickle(tmp_path: Path):
+    run(tmp_path, starts=2)
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert path.suffix in (".safetensors", ".json", ".jsonl", ".toml")

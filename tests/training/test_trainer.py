@@ -1,0 +1,150 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dmnplus.data.example import DataError
+from dmnplus.model import DMN, NetworkConfig
+from dmnplus.training.checkpoint import CHECKPOINT, METRICS, WEIGHTS, read_tensors
+from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias
+from tests.model.examples import encoded, moves, network
+
+CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01)
+VOCABULARY, TRAINING = encoded(moves(60))
+VALIDATION = TRAINING
+
+
+def trainer(folder: Path, config: TrainingConfig = CONFIG, seed: int = 1) -> Trainer:
+    folder.mkdir(exist_ok=True)
+    return Trainer(network(VOCABULARY, NetworkConfig(hidden=8)), config, folder, seed=seed)
+
+
+def weights(model: DMN) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill_at(epoch: int, step: int):
+    def report(event: Step | Epoch) -> None:
+        if isinstance(event, Step) and (event.epoch, event.step) == (epoch, step):
+            raise Killed
+
+    return report
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int):
+    whole = trainer(tmp_path / "whole")
+    whole.fit(TRAINING, VALIDATION)
+    broken = trainer(tmp_path / "broken")
+    with pytest.raises(Killed):
+        broken.fit(TRAINING, VALIDATION, kill_at(4, step))
+    # Another process: another start, another state of the global generator.
+    torch.manual_seed(99)
+    resumed = trainer(tmp_path / "broken", seed=7)
+    assert resumed.resume()
+    resumed.fit(TRAINING, VALIDATION)
+    for name, tensor in weights(whole.model).items():
+        assert torch.equal(tensor, resumed.model.state_dict()[name]), name
+    files = [(tmp_path / which / WEIGHTS).read_bytes() for which in ("whole", "broken")]
+    assert files[0] == files[1]
+    lines = [(tmp_path / which / METRICS).read_text().splitlines() for which in ("whole", "broken")]
+    without_time = [[{**json.loads(line), "seconds": 0} for line in run] for run in lines]
+    assert without_time[0] == without_time[1]
+
+
+def test_resume_undoes_weights_saved_before_a_kill(tmp_path: Path):
+    first = trainer(tmp_path / "run")
+    with pytest.raises(Killed):
+        first.fit(TRAINING, VALIDATION, kill_at(3, 0))
+    kept = (tmp_path / "run" / WEIGHTS).read_bytes()
+    # A kill between the two writes of an epoch leaves weights that the checkpoint does not know.
+    (tmp_path / "run" / WEIGHTS).write_bytes(b"half")
+    assert trainer(tmp_path / "run").resume()
+    assert (tmp_path / "run" / WEIGHTS).read_bytes() == kept
+
+
+def test_nothing_to_resume(tmp_path: Path):
+    assert not trainer(tmp_path / "new").resume()
+
+
+def test_resume_refuses_other_settings(tmp_path: Path):
+    with pytest.raises(Killed):
+        trainer(tmp_path / "run").fit(TRAINING, VALIDATION, kill_at(2, 0))
+    with pytest.raises(DataError, match="other settings"):
+        trainer(tmp_path / "run", TrainingConfig(batch=16, epochs=6, rate=0.02)).resume()
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path):
+    run = trainer(tmp_path / "run")
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"checkpoint\.safetensors"):
+        run.resume()
+
+
+def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path):
+    # At this rate the loss jumps about, so that best and last differ.
+    run = trainer(tmp_path / "run", TrainingConfig(batch=16, epochs=30, patience=4, rate=0.1))
+    fit = run.fit(TRAINING, VALIDATION)
+    losses = [epoch.validation_loss for epoch in run.history]
+    assert fit.best_epoch == 1 + losses.index(min(losses))
+    assert fit.epochs == len(losses) > fit.best_epoch
+    saved, _ = read_tensors(tmp_path / "run" / WEIGHTS)
+    assert all(torch.equal(saved[name], tensor) for name, tensor in run.model.state_dict().items())
+    from dmnplus.training.metrics import loss_and_error
+
+    assert loss_and_error(run.model, VALIDATION)[0] == pytest.approx(fit.validation_loss, rel=1e-5)
+
+
+def test_training_stops_after_patience_without_a_better_epoch(tmp_path: Path):
+    run = trainer(tmp_path / "run", TrainingConfig(batch=16, epochs=50, patience=3, rate=0.1))
+    fit = run.fit(TRAINING, VALIDATION)
+    assert fit.epochs == fit.best_epoch + 3 < 50
+
+
+def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path):
+    run = trainer(tmp_path / "run")
+    with torch.no_grad():
+        run.model.answer.bias.fill_(float("nan"))
+    with pytest.raises(DataError, match=r"lower training\.rate"):
+        run.fit(TRAINING, VALIDATION)
+
+
+def test_l2_decays_weights_and_not_biases(tmp_path: Path):
+    run = trainer(tmp_path / "run", TrainingConfig(l2=0.5))
+    names = {id(p): name for name, p in run.model.named_parameters()}
+    decayed = {names[id(p)] for g in run.optimizer.param_groups if g["weight_decay"] == 0.5 for p in g["params"]}
+    biases = set(names.values()) - decayed
+    assert biases == {
+        name for name in names.values() if name.rpartition(".")[2] in ("b", "b1", "b2", "input_bias", "bias")
+    }
+    assert not is_bias("memory.gate.W1_question")
+    assert is_bias("answer.cell.bias_ih")
+
+
+def test_supervised_attention_finds_the_labelled_facts(tmp_path: Path):
+    from dmnplus.training.metrics import evaluate
+
+    mass = {}
+    for weight in (0.0, 1.0):
+        run = trainer(tmp_path / str(weight), TrainingConfig(batch=16, epochs=12, rate=0.01, attention_weight=weight))
+        run.fit(TRAINING, VALIDATION)
+        attention = evaluate(run.model, TRAINING, moves(60)).attention
+        assert attention is not None
+        mass[weight] = attention.passes[-1].mass
+    assert mass[1.0] > mass[0.0] + 0.2
+
+
+def test_no_labels_are_used_at_a_share_of_zero(tmp_path: Path):
+    runs = [
+        trainer(tmp_path / name, TrainingConfig(batch=16, epochs=2, attention_weight=weight, attention_share=0.0))
+        for name, weight in (("with", 1.0), ("without", 0.0))
+    ]
+    for run in runs:
+        run.fit(TRAINING, VALIDATION)
+    for name, tensor in weights(runs[0].model).items():
+        torch.testing.assert_close(tensor, runs[1].model.state_dict()[name])
