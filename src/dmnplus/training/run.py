@@ -238,6 +238,7 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
     for i, folder in enumerate(_start_folders(job)):
         record = {
             "data": splits.name,
+            "config": plain(job.config),
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
             "seed": job.seed + i,
             "threads": threads,
