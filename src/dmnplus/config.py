@@ -72,6 +72,18 @@ def plain(config: Config) -> dict[str, dict[str, Any]]:
     return tree
 
 
+def differences(tree: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """The variant whose network is nearest to a config's plain form, and the settings that differ from its defaults."""
+
+    def differing(variant: str) -> list[str]:
+        default = plain(Config(model=VARIANTS[variant]))
+        changed = {(section, key): value for section, keys in tree.items() for key, value in keys.items()}
+        return [f"{s}.{k}={v}" for (s, k), v in changed.items() if default.get(s, {}).get(k) != v]
+
+    variant = min(VARIANTS, key=lambda name: len(differing(name)))
+    return variant, differing(variant)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -61,6 +61,6 @@ def demo(
         console.print(f"Model in {out}: try `dmnplus ask {out} --explain`", highlight=False, soft_wrap=True)
 
 
-# The stories label the facts that each answer takes. Shown them, the gate learns in a few epochs what it finds by itself,
-# with the paper's settings, in dozens; the demo is to end in two minutes.
+# The stories label the facts that each answer takes. Shown them, the gate learns in a few epochs what it finds by
+# itself, with the paper's settings, in dozens; the demo is to end in two minutes.
 _SETTINGS = ("training.attention_weight=1", "training.epochs=15", "training.patience=3")

@@ -47,7 +47,7 @@ def evaluate_run(
 def _read(run: Path, data: str | None, task: int | None, split: str, language: str) -> list[Example]:
     if task is not None:
         parse_tasks(str(task))
-    path = Path(data) if data and not data.startswith("generated") else None
+    path = Path(data) if data and not data.startswith(("generated:", "official:")) else None
     if path is not None and path.is_file() and not path.name.endswith((".tar.gz", ".tgz", ".tar")):
         return read_babi_file(path)
     task = task or _trained_task(run)

@@ -1,4 +1,7 @@
-"""What a user may name as data: the official archive or folder, a file, or `generated:QUESTIONS[:SEED]`."""
+"""What a user may name as data: the official archive or folder, or a source.
+
+A source is a file in the official format, `generated:QUESTIONS[:SEED]`, or `official:LANGUAGE:SPLIT`.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from dmnplus.data.example import Example, split_validation
 from dmnplus.data.generate import generate
 
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
+_OFFICIAL = re.compile(r"official:([^:]+):([^:]+)")
 
 
 def parse_tasks(text: str) -> list[int]:
@@ -28,12 +32,14 @@ def parse_tasks(text: str) -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def read_source(source: str, task: int) -> list[Example]:
-    """The questions of one source. Generated ones are of bAbI task `task`."""
+def read_source(source: str, task: int, data: Path | None = None) -> list[Example]:
+    """The questions of one source, of bAbI task `task`; `data` is where official files are."""
     if match := _GENERATED.fullmatch(source):
         return generate(task, questions=int(match[1]), seed=int(match[2] or 0))
-    if source.startswith("generated"):
-        raise ValueError(f"{source!r}: it takes generated:QUESTIONS or generated:QUESTIONS:SEED")
+    if match := _OFFICIAL.fullmatch(source):
+        return read_babi(find_babi(data), task, match[2], match[1])
+    if source.startswith(("generated:", "official:")):
+        raise ValueError(f"{source!r}: it takes generated:QUESTIONS[:SEED] or official:LANGUAGE:SPLIT")
     return read_babi_file(Path(source), kind=f"babi/{task}")
 
 
@@ -58,7 +64,7 @@ def babi_splits(
     """Training, validation and test questions of a task, from the official files where no source is named."""
 
     def read(sources: Sequence[str]) -> list[Example]:
-        return [example for source in sources for example in read_source(source, task)]
+        return [example for source in sources for example in read_source(source, task, data)]
 
     def official(split: str) -> list[Example]:
         return read_babi(find_babi(data), task, split, language)

@@ -37,7 +37,9 @@ def train_babi(
     language: Annotated[str, typer.Option(help="Folder of the archive: en, en-10k, hn, shuffled, ...")] = "en-10k",
     train: Annotated[
         list[str] | None,
-        typer.Option(help="Train on this instead: a file, or generated:QUESTIONS[:SEED]. May be repeated to add up."),
+        typer.Option(
+            help="Train on this instead: a file, generated:QUESTIONS[:SEED], or official:LANGUAGE:SPLIT. Several add up."
+        ),
     ] = None,
     valid: Annotated[
         list[str] | None, typer.Option(help="Validate on this instead of the end of the training file.")

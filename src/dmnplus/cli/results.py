@@ -1,0 +1,77 @@
+"""`dmnplus results`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dmnplus.data.example import DataError
+
+RECORD = "run.json"
+
+
+def results(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or their run.json files, or folders of these.")],
+) -> None:
+    """Print the results of runs as a Markdown table, read from their records.
+
+    Every row is the start with the least validation loss; "over starts" is the spread of the test error.
+    """
+    records = [record for path in runs for record in _records(path)]
+    typer.echo(table(records))
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Markdown, a row a run, in the order of task and variant."""
+    rows = sorted((_row(record) for record in records), key=lambda row: row[0])
+    lines = [
+        "| trained on | network | settings that differ | test error | over starts | seed | best epoch | time |",
+        "|---|---|---|---|---|---|---|---|",
+        *("| " + " | ".join(cells) + " |" for _, cells in rows),
+    ]
+    return "\n".join(lines)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    # A run's folder holds its starts' folders too; a folder of runs or of collected records does not hold a record.
+    if path.is_file():
+        files = [path]
+    elif (path / RECORD).is_file():
+        files = [path / RECORD]
+    else:
+        files = sorted(path.glob("*.json")) or sorted(path.glob(f"*/{RECORD}"))
+    records = []
+    for file in files:
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: not readable as a record of a run: {error}") from None
+        if not isinstance(record, dict) or not record.get("finished") or "test" not in record:
+            raise DataError(f"{file}: not the record of a finished run; finish it with `dmnplus train ... --resume`")
+        records.append(record)
+    if not records:
+        raise DataError(f"{path}: no records of runs are there; `dmnplus train` writes them")
+    return records
+
+
+def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
+    from dmnplus.config import differences
+
+    variant, settings = differences(record["config"])
+    fit, starts = record["fit"], record.get("starts", {})
+    errors = [start["test_error"] for start in starts.values()]
+    cells = [
+        record["data"],
+        variant,
+        ", ".join(settings),
+        f"{record['test']['error']:.1%}",
+        f"{min(errors):.1%} to {max(errors):.1%} ({len(errors)})" if errors else "",
+        str(record["seed"]),
+        f"{fit['best_epoch']} of {fit['epochs']}",
+        f"{fit['seconds']:.0f} s, {record['threads']} thread{'s' * (record['threads'] != 1)}",
+    ]
+    number = record["data"].removeprefix("babi/").partition(" ")[0]
+    return (int(number) if number.isdigit() else 0, record["data"], variant, settings), cells

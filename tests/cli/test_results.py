@@ -1,0 +1,41 @@
+import json
+from pathlib import Path
+
+from dmnplus.config import plain, resolve
+
+
+def record(task: int, error: float, **changes) -> dict:
+    return {
+        "data": f"babi/{task} (en-10k)",
+        "config": plain(resolve(variant="dmn3", settings=["training.l2=0.0"])),
+        "seed": 4,
+        "threads": 1,
+        "finished": True,
+        "fit": {"best_epoch": 7, "epochs": 27, "seconds": 61.4},
+        "test": {"error": error},
+        **changes,
+    }
+
+
+def test_results_are_a_row_a_run_in_the_order_of_tasks(dmnplus, tmp_path: Path):
+    starts = {"start-1": {"test_error": 0.01}, "start-2": {"test_error": 0.25}}
+    (tmp_path / "a.json").write_text(json.dumps(record(10, 0.01, starts=starts)))
+    (tmp_path / "b.json").write_text(json.dumps(record(2, 0.123)))
+    result = dmnplus("results", tmp_path)
+    assert result.status == 0, result.err
+    assert result.out.splitlines()[2:] == [
+        "| babi/2 (en-10k) | dmn3 | training.l2=0.0 | 12.3% |  | 4 | 7 of 27 | 61 s, 1 thread |",
+        "| babi/10 (en-10k) | dmn3 | training.l2=0.0 | 1.0% | 1.0% to 25.0% (2) | 4 | 7 of 27 | 61 s, 1 thread |",
+    ]
+
+
+def test_results_of_a_run_folder(dmnplus, trained: Path):
+    assert "babi/1 (moves)" in dmnplus("results", trained).out
+
+
+def test_unfinished_or_missing_runs_are_named(dmnplus, tmp_path: Path):
+    assert "no records of runs" in dmnplus("results", tmp_path).err
+    (tmp_path / "run.json").write_text(json.dumps(record(2, 0.1, finished=False)))
+    assert "--resume" in dmnplus("results", tmp_path).err
+    (tmp_path / "run.json").write_text("{")
+    assert "not readable" in dmnplus("results", tmp_path).err
