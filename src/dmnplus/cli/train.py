@@ -38,7 +38,7 @@ def train_babi(
     train: Annotated[
         list[str] | None,
         typer.Option(
-            help="Train on this instead: a file, generated:QUESTIONS[:SEED], or official:LANGUAGE:SPLIT. Several add up."
+            help="Train on this instead: a file, generated:QUESTIONS[:SEED], or official:LANGUAGE:SPLIT. Several add."
         ),
     ] = None,
     valid: Annotated[
