@@ -18,8 +18,9 @@ from tests.kernels import cases
 
 
 @pytest.fixture
-def cache(monkeypatch, tmp_path, _compiled):
+def cache(monkeypatch, tmp_path, request):
     """A cache folder of its own that holds the built library; the process forgets the one it has loaded."""
+    request.getfixturevalue("_compiled")
     folder = tmp_path / "cache"
     shutil.copytree(_build.cache_folder(), folder)
     monkeypatch.setenv("DMNPLUS_CACHE", str(folder))
@@ -107,14 +108,14 @@ def test_without_a_compiler(monkeypatch, tmp_path, cache):
         _build.load()
 
 
-def test_compiler_that_fails(monkeypatch, tmp_path, _compiled):
+@pytest.mark.usefixtures("_compiled")
+def test_compiler_that_fails(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "false")
     monkeypatch.setenv("DMNPLUS_CACHE", str(tmp_path))
     with pytest.raises(kernels.KernelUnavailableError, match="could not build"):
         reload(monkeypatch)
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not os.path.isdir("/proc/self"), reason="needs a folder nobody can write")
 def test_cache_that_cannot_be_written(quick_compiler, monkeypatch, caplog):
     # A folder below a file can be made by no one, root included.
     monkeypatch.setenv("DMNPLUS_CACHE", f"{__file__}/cache")
@@ -177,7 +178,9 @@ def test_fork(cpu):
             # Whatever happens, the child must not go on with pytest.
             code = 1
             try:
-                code = 0 if torch.equal(kernels.gru(x, weight, mask, reverse), expected) else 2
+                states = kernels.gru(x, weight, mask, reverse)
+                # PyTorch's own operations would hang on the threads that the child does not have.
+                code = 0 if (states.numpy() == expected.numpy()).all() else 2
             finally:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

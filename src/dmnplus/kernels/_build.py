@@ -30,7 +30,9 @@ _FUNCTIONS = (
     "dmnplus_attention_gru_forward",
     "dmnplus_attention_gru_backward",
 )
-_COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-fPIC", "-shared")
+# Products and sums are fused where the source says so and nowhere else: else a row's result would depend on the height
+# of the tile that it is computed in.
+_COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=off", "-fPIC", "-shared")
 # Tried in order: a compiler may come without OpenMP, or may not know the processor.
 _VARIANTS = (("-march=native", "-fopenmp"), ("-march=native", "-pthread"), ("-pthread",))
 

@@ -22,6 +22,8 @@ def attention_gru(x_GBF2H: Tensor, weight_G2HH: Tensor, gate_GBF: Tensor, mask_G
 
 def _scan(x_BF2H: Tensor, weight_2HH: Tensor, gate_BF: Tensor, mask_BF: Tensor) -> Tensor:
     U_r, U_h = weight_2HH.chunk(2)
+    # A masked fact may hold anything, NaN included, and NaN would come back through the gradient of where().
+    x_BF2H, gate_BF = x_BF2H.masked_fill(~mask_BF[..., None], 0), gate_BF.masked_fill(~mask_BF, 0)
     h = x_BF2H.new_zeros(x_BF2H.shape[0], U_r.shape[1])
     for i in range(x_BF2H.shape[1]):
         x_r, x_h = x_BF2H[:, i].chunk(2, dim=-1)

@@ -45,16 +45,10 @@ class Scratch {
 };
 
 // GNU OpenMP hangs in a child made by fork() once the parent has used it: the child takes plain threads instead.
-inline bool in_forked_child() {
+inline bool in_forked_child = false;
 #if defined(__unix__) || defined(__APPLE__)
-  static bool forked = false;
-  static const int registered = pthread_atfork(nullptr, nullptr, [] { forked = true; });
-  (void)registered;
-  return forked;
-#else
-  return false;
+inline const int fork_watched = pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
 #endif
-}
 
 // Calls work(i) for each i of [0, count), each once, on at most `threads` threads; i is handed out in order.
 template <class Work>
@@ -69,7 +63,7 @@ void for_each(int64_t threads, int64_t count, const Work& work) {
     for (int64_t i = next++; i < count; i = next++) work(i);
   };
 #if defined(_OPENMP)
-  if (!in_forked_child()) {
+  if (!in_forked_child) {
 #pragma omp parallel num_threads(static_cast<int>(threads))
     run();
     return;

@@ -80,8 +80,15 @@ DMNPLUS_INLINE V load_first(const float* p, int n) {
 DMNPLUS_INLINE void store_first(float* p, V a, int n) {
   for (int i = 0; i < n; i++) p[i] = a[i];
 }
-DMNPLUS_INLINE V fma(V a, V b, V c) { return a * b + c; }
-DMNPLUS_INLINE V fnma(V a, V b, V c) { return c - a * b; }
+DMNPLUS_INLINE V fma(V a, V b, V c) {
+#if defined(__FP_FAST_FMAF) || defined(__aarch64__)
+  for (int i = 0; i < W; i++) c[i] = __builtin_fmaf(a[i], b[i], c[i]);
+  return c;
+#else
+  return a * b + c;
+#endif
+}
+DMNPLUS_INLINE V fnma(V a, V b, V c) { return fma(-a, b, c); }
 DMNPLUS_INLINE V clamp(V low, V high, V a) {
   a = a < low ? low : a;
   return a > high ? high : a;

@@ -26,6 +26,8 @@ def gru(x_GBF3H: Tensor, weight_G3HH: Tensor, mask_GBF: Tensor, reverse: Sequenc
 
 def _scan(x_BF3H: Tensor, weight_3HH: Tensor, mask_BF: Tensor, backwards: bool) -> Tensor:
     U_u, U_r, U_h = weight_3HH.chunk(3)
+    # A masked input may hold anything, NaN included, and NaN would come back through the gradient of where().
+    x_BF3H = x_BF3H.masked_fill(~mask_BF[..., None], 0)
     steps = range(x_BF3H.shape[1])
     h = x_BF3H.new_zeros(x_BF3H.shape[0], U_u.shape[1])
     states: list[Tensor] = [h] * len(steps)
@@ -34,7 +36,6 @@ def _scan(x_BF3H: Tensor, weight_3HH: Tensor, mask_BF: Tensor, backwards: bool) 
         u = torch.sigmoid(x_u + h @ U_u.T)
         r = torch.sigmoid(x_r + h @ U_r.T)
         candidate = torch.tanh(x_h + r * (h @ U_h.T))
-        # where() and not a product: a masked input may hold anything, NaN included.
         h = torch.where(mask_BF[:, i, None], u * candidate + (1 - u) * h, h)
         states[i] = h
     return torch.stack(states, dim=1)
