@@ -1,0 +1,47 @@
+"""The README's commands and code do what they say."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+README = Path(__file__).parents[1] / "README.md"
+MARK = "<!-- run by tests/test_readme.py -->\n```"
+
+
+def test_snippets_run_in_the_order_they_stand(tmp_path: Path):
+    blocks = re.findall(MARK + r"(\w*)\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    assert [language for language, _ in blocks] == ["", "python"]
+    # The command that belongs to this interpreter comes first.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    printed = ""
+    for language, code in blocks:
+        program = [sys.executable, "-W", "error", "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
+        result = subprocess.run(
+            [*program, code], cwd=tmp_path, env=environment, check=False, capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        printed += result.stdout
+    # From the shell: where Mary is, with the passes drawn; from Python: where John is.
+    assert re.search(r"^office +\d", printed, flags=re.MULTILINE)
+    assert "pass 3" in printed
+    assert re.search(r"^garden 0\.", printed, flags=re.MULTILINE)
+
+
+def test_every_documented_command_exists():
+    from typer.main import get_command
+
+    from dmnplus.cli.app import app
+
+    for line in re.findall(r"^dmnplus (.*)$", README.read_text(), flags=re.MULTILINE):
+        command = get_command(app)
+        for word in line.split():
+            commands = getattr(command, "commands", {})
+            if word not in commands:
+                assert not commands, f"{word} in {line!r}"
+                break
+            command = commands[word]
+        options = {name for parameter in command.params for name in parameter.opts}
+        assert set(re.findall(r"(?<= )--[a-z-]+", line)) <= options, line
