@@ -1,8 +1,8 @@
 """The two recurrences of the network, each as one operator over a whole padded batch."""
 
+from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend
 from dmnplus.kernels._build import KernelUnavailableError
 from dmnplus.kernels.attention_gru import attention_gru
-from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend
 from dmnplus.kernels.gru import gru
 
 __all__ = ["BACKENDS", "KernelUnavailableError", "attention_gru", "backend", "get_backend", "gru", "set_backend"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from dmnplus.kernels._backend import takes_cpu
 from dmnplus.kernels._checks import check_shapes
 from dmnplus.kernels.attention_gru import cpu, reference
-from dmnplus.kernels._backend import takes_cpu
 
 
 def attention_gru(x_GBF2H: Tensor, weight_G2HH: Tensor, gate_GBF: Tensor, mask_GBF: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dmnplus.kernels._checks import check_shapes
 from dmnplus.kernels._backend import takes_cpu
+from dmnplus.kernels._checks import check_shapes
 from dmnplus.kernels.gru import cpu, reference
 
 
