@@ -97,7 +97,7 @@ class Questions(_TensorFields):
         yield from (batches[i] for i in torch.randperm(len(batches), generator=shuffle))
 
 
-BATCHES_PER_POOL = 32
+BATCHES_PER_POOL = 8
 
 
 def encode(examples: Sequence[Example], vocabulary: Vocabulary, *, last_facts: int | None = None) -> Questions:
