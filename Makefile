@@ -3,13 +3,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types clean
+.PHONY: demo test bench lint types clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dmnplus demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+# Options in BENCH, as in `make bench BENCH="--quick --threads 2"`; benchmarks/README.md names them.
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

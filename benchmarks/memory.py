@@ -5,8 +5,8 @@
 prints one line of JSON. On the CPU it is the process's resident memory as the system counts it: its peak during the run
 less what was resident before. PyTorch's own allocation profiler would miss what the compiled kernels allocate, and what
 the allocator keeps; this counts all. Before, a run of the same network over two facts brings libraries, weights and
-gradients in; Adam's state, twice the weights, counts. On Linux the peak is reset after that (/proc/self/clear_refs); elsewhere it is that of the
-process since its start. On a GPU it is the peak of PyTorch's allocator.
+gradients in; Adam's state, twice the weights, counts. On Linux the peak is reset after that (/proc/self/clear_refs);
+elsewhere it is that of the process since its start. On a GPU it is the peak of PyTorch's allocator.
 """
 
 from __future__ import annotations
