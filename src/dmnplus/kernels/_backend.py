@@ -13,11 +13,12 @@ from torch import Tensor
 from dmnplus.kernels import _build
 from dmnplus.kernels._build import KernelUnavailableError
 
-BACKENDS = ("auto", "cpu", "reference")
+BACKENDS = ("auto", "cpu", "reference", "triton")
 
 _LOGGER = logging.getLogger("dmnplus.kernels")
 _chosen: str | None = None
 _cpu_found: bool | None = None
+_triton_found: bool | None = None
 
 
 def get_backend() -> str:
@@ -32,12 +33,14 @@ def set_backend(name: str) -> None:
     """Choose the backend for the whole process.
 
     `auto` takes the fastest that can run and falls back to the reference; the others are taken or fail. Raises
-    `ValueError` for an unknown name and `KernelUnavailableError` where `cpu` cannot be built.
+    `ValueError` for an unknown name and `KernelUnavailableError` where `cpu` cannot be built or `triton` not imported.
     """
     global _chosen
     _checked(name, "backend")
     if name == "cpu":
         _build.load()
+    if name == "triton":
+        _load_triton()
     _chosen = name
 
 
@@ -62,7 +65,7 @@ def _checked(name: str, key: str) -> str:
 def takes_cpu(*tensors: Tensor) -> bool:
     """Whether these arguments go to the compiled kernels; otherwise they go to the reference."""
     name = _chosen or get_backend()
-    if name == "reference":
+    if name in ("reference", "triton"):
         return False
     fits = True
     for tensor in tensors:
@@ -74,6 +77,51 @@ def takes_cpu(*tensors: Tensor) -> bool:
         _cpu_by_name()
         return True
     return fits and _cpu_available()
+
+
+def takes_triton(*tensors: Tensor) -> bool:
+    """Whether these arguments, not taken by `takes_cpu`, go to the Triton kernels; otherwise to the reference."""
+    name = _chosen or get_backend()
+    if name == "reference":
+        return False
+    fits = all(tensor.dtype is torch.float32 and tensor.is_cuda for tensor in tensors)
+    if name == "triton":
+        if not fits:
+            kinds = ", ".join(sorted({f"{tensor.dtype} on {tensor.device}" for tensor in tensors}))
+            raise ValueError(f"backend 'triton' takes torch.float32 on cuda, not {kinds}; use 'auto' or 'reference'")
+        _triton_by_name()
+        return True
+    return fits and _triton_available()
+
+
+def _load_triton() -> None:
+    """Registers the Triton kernels as the CUDA side of the operators."""
+    try:
+        import dmnplus.kernels.attention_gru.triton
+        import dmnplus.kernels.gru.triton  # noqa: F401
+    except ImportError as error:
+        raise KernelUnavailableError(
+            f"the GPU kernels need Triton, which cannot be imported ({error}): pip install triton"
+        ) from None
+
+
+@torch.compiler.assume_constant_result
+def _triton_by_name() -> bool:
+    _load_triton()
+    return True
+
+
+@torch.compiler.assume_constant_result
+def _triton_available() -> bool:
+    global _triton_found
+    if _triton_found is None:
+        try:
+            _load_triton()
+            _triton_found = True
+        except KernelUnavailableError as error:
+            _LOGGER.warning("running on the slow reference kernels: %s", error)
+            _triton_found = False
+    return _triton_found
 
 
 # Tracing must not follow the search for a compiler.

@@ -1,12 +1,12 @@
-"""What the Triton kernels of both recurrences share: tiles of the hidden state, products with them, spans of real steps.
+"""What the Triton kernels of both recurrences share: tiles of the state, products with them, spans of real steps.
 
 A program owns a few rows of one group and goes through all their steps. Its state lives in registers as two tiles, A
 units and then TAIL more (80 = 64 + 16), because Triton's tiles have powers of two and one tile of 128 would cost 2.6
 times the work. The recurrent weights are read by loop-invariant loads, which the compiler hoists out of the loop over
-the steps, so that they stay on chip (registers, what does not fit in L1) for the whole sequence. Larger hidden sizes
-than `WIDEST` do not fit; they go step by step, one matrix product and one fused kernel a step.
+the steps, so that they stay on chip (registers; what does not fit, in L1) for the whole sequence. Hidden sizes above
+`WIDEST` do not fit; they go step by step, one matrix product and one fused kernel a step.
 
-Shape legend: R rows of a program, A and T units of a tile, K units multiplied over.
+Shape legend: R rows of a program, A and T units of its two tiles, O units of a result.
 """
 # Triton's language is not Python: types are inferred by its own compiler.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
@@ -24,10 +24,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-WIDEST = 128
-# Read off the compiler's reports for sm_90: with more rows the tiles no longer fit in the registers beside the weights.
+# Both read off the compiler's reports for sm_90: with more units or rows the registers spill by the thousand.
+WIDEST = 96
 ROWS = 4
-_SMALLEST_TILE = 16
+# What tl.dot takes at least, and what two tiles need to cover WIDEST.
+_SMALLEST_TILE, _LARGEST_TILE = 16, 64
 
 
 @triton.jit
@@ -98,7 +99,7 @@ def store_tile(row_R, first, value_RT, wanted_R, H, T: tl.constexpr):
 
 def tiles(H: int) -> tuple[int, int]:
     """The two tiles that cover `H` units, the second 0 where one is enough."""
-    first = max(_SMALLEST_TILE, min(1 << (H.bit_length() - 1), WIDEST // 2))
+    first = max(_SMALLEST_TILE, min(1 << (H.bit_length() - 1), _LARGEST_TILE))
     rest = H - first
     return first, 0 if rest <= 0 else max(_SMALLEST_TILE, triton.next_power_of_2(rest))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from dmnplus.kernels._backend import takes_cpu
+from dmnplus.kernels._backend import takes_cpu, takes_triton
 from dmnplus.kernels._checks import check_shapes
 from dmnplus.kernels.attention_gru import cpu, reference
 
@@ -20,7 +20,9 @@ def attention_gru(x_GBF2H: Tensor, weight_G2HH: Tensor, gate_GBF: Tensor, mask_G
     Raises `ValueError` where the shapes disagree, and as `set_backend` where a backend asked for by name is missing.
     """
     check_shapes(2, x_GBF2H, weight_G2HH, mask_GBF, gate_GBF)
-    run = cpu.attention_gru if takes_cpu(x_GBF2H, weight_G2HH, gate_GBF) else reference.attention_gru
+    tensors = x_GBF2H, weight_G2HH, gate_GBF
+    # The operator that cpu.py defines goes to the compiled or the Triton kernels by the tensors' device.
+    run = cpu.attention_gru if takes_cpu(*tensors) or takes_triton(*tensors) else reference.attention_gru
     return run(x_GBF2H, weight_G2HH, gate_GBF, mask_GBF)
 
 

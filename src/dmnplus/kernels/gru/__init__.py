@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from dmnplus.kernels._backend import takes_cpu
+from dmnplus.kernels._backend import takes_cpu, takes_triton
 from dmnplus.kernels._checks import check_shapes
 from dmnplus.kernels.gru import cpu, reference
 
@@ -24,7 +24,9 @@ def gru(x_GBF3H: Tensor, weight_G3HH: Tensor, mask_GBF: Tensor, reverse: Sequenc
     check_shapes(3, x_GBF3H, weight_G3HH, mask_GBF)
     if len(reverse) != x_GBF3H.shape[0]:
         raise ValueError(f"reverse has {len(reverse)} entries for {x_GBF3H.shape[0]} groups")
-    run = cpu.gru if takes_cpu(x_GBF3H, weight_G3HH) else reference.gru
+    tensors = x_GBF3H, weight_G3HH
+    # The operator that cpu.py defines goes to the compiled or the Triton kernels by the tensors' device.
+    run = cpu.gru if takes_cpu(*tensors) or takes_triton(*tensors) else reference.gru
     return run(x_GBF3H, weight_G3HH, mask_GBF, reverse)
 
 

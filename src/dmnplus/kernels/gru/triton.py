@@ -13,6 +13,8 @@ T units of a tile.
 # Triton's language is not Python: types are inferred by its own compiler.
 # pyright: reportArgumentType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false, reportIndexIssue=false
 # pyright: reportCallIssue=false, reportAttributeAccessIssue=false
+# A conditional expression is not an `if` at compile time.
+# ruff: noqa: SIM108
 
 from __future__ import annotations
 
@@ -72,7 +74,7 @@ def _forward_tile(
     a_u = product(h_RA, h_RT, weight, first, H, OUT, A, TAIL, PRECISION)
     a_r = product(h_RA, h_RT, weight + H * H, first, H, OUT, A, TAIL, PRECISION)
     a_h = product(h_RA, h_RT, weight + 2 * H * H, first, H, OUT, A, TAIL, PRECISION)
-    u, r, candidate = _gates(x_u, x_r, x_h, a_u, a_r, a_h)
+    u, _, candidate = _gates(x_u, x_r, x_h, a_u, a_r, a_h)
     return tl.where(real_R[:, None], u * candidate + (1 - u) * h, h)
 
 
@@ -146,13 +148,13 @@ def _backward_tile(
 
 @triton.jit
 def _through_products(
-    u_a, u_t, r_a, r_t, h_a, h_t, weight, first, H, OUT: tl.constexpr, A: tl.constexpr, TAIL: tl.constexpr,
+    u_a, u_t, r_a, r_t, c_a, c_t, weight, first, H, OUT: tl.constexpr, A: tl.constexpr, TAIL: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
     """What reaches the units `first` to `first + OUT` of h through the three products."""
     through = product(u_a, u_t, weight, first, H, OUT, A, TAIL, PRECISION)
     through += product(r_a, r_t, weight + H * H, first, H, OUT, A, TAIL, PRECISION)
-    return through + product(h_a, h_t, weight + 2 * H * H, first, H, OUT, A, TAIL, PRECISION)
+    return through + product(c_a, c_t, weight + 2 * H * H, first, H, OUT, A, TAIL, PRECISION)
 
 
 @triton.jit(do_not_specialize=["B", "F"])
@@ -191,22 +193,21 @@ def _backward_kernel(
         real = tl.load(mask_row + i * mask_F, mask=present, other=0) != 0
         # The state this step read stands at the step before it in the scan; its first step read zeros.
         before = i - sign
-        has_h = real & (s > 0)
+        # Compared as a vector, since Triton's interpreter cannot spread a scalar condition.
+        has_h = real & (b * 0 < s)
         x_R, grad_x_R = x_row + i * x_F, grad_x_row + i * dx_F
         h_R = states + (place + before * H)
         a_R, grad_a_R = products + 3 * (place + before * H), grad_a + 3 * (place + before * H)
         d_a += load_tile(grad_row + i * grad_F, 0, present, H, A)
-        u_a, r_a, h_a, direct_a = _backward_tile(d_a, x_R, h_R, a_R, grad_x_R, grad_a_R, real, has_h, 0, H, A)
+        u_a, r_a, c_a, direct_a = _backward_tile(d_a, x_R, h_R, a_R, grad_x_R, grad_a_R, real, has_h, 0, H, A)
         if TAIL > 0:
             d_t += load_tile(grad_row + i * grad_F, A, present, H, TAIL)
-            u_t, r_t, h_t, direct_t = _backward_tile(
-                d_t, x_R, h_R, a_R, grad_x_R, grad_a_R, real, has_h, A, H, TAIL
-            )
-            through_t = _through_products(u_a, u_t, r_a, r_t, h_a, h_t, weight, A, H, TAIL, A, TAIL, PRECISION)
+            u_t, r_t, c_t, direct_t = _backward_tile(d_t, x_R, h_R, a_R, grad_x_R, grad_a_R, real, has_h, A, H, TAIL)
+            through_t = _through_products(u_a, u_t, r_a, r_t, c_a, c_t, weight, A, H, TAIL, A, TAIL, PRECISION)
             d_t = tl.where(real[:, None], direct_t + through_t, d_t)
         else:
-            u_t, r_t, h_t = u_a, r_a, h_a
-        through_a = _through_products(u_a, u_t, r_a, r_t, h_a, h_t, weight, 0, H, A, A, TAIL, PRECISION)
+            u_t, r_t, c_t = u_a, r_a, c_a
+        through_a = _through_products(u_a, u_t, r_a, r_t, c_a, c_t, weight, 0, H, A, A, TAIL, PRECISION)
         d_a = tl.where(real[:, None], direct_a + through_a, d_a)
 
 
@@ -221,16 +222,17 @@ def _forward_step_kernel(
     row = g * B + b
     units = tl.arange(0, BLOCK)
     inside = units < H
+    taken = units < tl.where(real, H, 0)
     x_row = x + g * x_G + b * x_B + i * x_F + units
-    x_u = tl.load(x_row, mask=inside & real, other=0.0)
-    x_r = tl.load(x_row + H, mask=inside & real, other=0.0)
-    x_h = tl.load(x_row + 2 * H, mask=inside & real, other=0.0)
+    x_u = tl.load(x_row, mask=taken, other=0.0)
+    x_r = tl.load(x_row + H, mask=taken, other=0.0)
+    x_h = tl.load(x_row + 2 * H, mask=taken, other=0.0)
     a_row = a + row * 3 * H + units
     a_u = tl.load(a_row, mask=inside, other=0.0)
     a_r = tl.load(a_row + H, mask=inside, other=0.0)
     a_h = tl.load(a_row + 2 * H, mask=inside, other=0.0)
     old = tl.load(h + row * H + units, mask=inside, other=0.0)
-    u, r, candidate = _gates(x_u, x_r, x_h, a_u, a_r, a_h)
+    u, _, candidate = _gates(x_u, x_r, x_h, a_u, a_r, a_h)
     new = tl.where(real, u * candidate + (1 - u) * old, old)
     tl.store(new_h + row * H + units, new, mask=inside)
     tl.store(states + (row * F + i) * H + units, new, mask=inside)
@@ -249,8 +251,9 @@ def _backward_step_kernel(
     row = g * B + b
     units = tl.arange(0, BLOCK)
     inside = units < H
-    taken = inside & real
-    has_h = taken & (s > 0)
+    # Scalar conditions go into the bound, since Triton's interpreter cannot spread them.
+    taken = units < tl.where(real, H, 0)
+    has_h = units < tl.where(real & (s > 0), H, 0)
     x_row = x + g * x_G + b * x_B + i * x_F + units
     x_u = tl.load(x_row, mask=taken, other=0.0)
     x_r = tl.load(x_row + H, mask=taken, other=0.0)
