@@ -45,3 +45,10 @@ def test_every_documented_command_exists():
             command = commands[word]
         options = {name for parameter in command.params for name in parameter.opts}
         assert set(re.findall(r"(?<= )--[a-z-]+", line)) <= options, line
+
+
+def test_the_results_are_what_the_records_say():
+    from dmnplus.cli.results import read_records, table
+
+    printed = README.read_text().partition("<!-- printed by: dmnplus results results -->\n")[2].partition("\n\n")[0]
+    assert printed == table(read_records(README.parent / "results"))

@@ -20,7 +20,7 @@ def results(
 
     Every row is the start with the least validation loss; "over starts" is the spread of the test error.
     """
-    records = [record for path in runs for record in _records(path)]
+    records = [record for path in runs for record in read_records(path)]
     typer.echo(table(records))
 
 
@@ -35,7 +35,7 @@ def table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, Any]]:
     # A run's folder holds its starts' folders too; a folder of runs or of collected records does not hold a record.
     if path.is_file():
         files = [path]
