@@ -31,18 +31,20 @@ gpu = pytest.mark.skipif(INTERPRETED or not torch.cuda.is_available(), reason="n
 # G, B, F, H, mask. 40 = 32 + 16 units and 80 = 64 + 16 take two tiles, 8 one; 97 goes step by step.
 SMALL = [
     (1, 1, 1, 8, "none"),
-    (2, 3, 5, 8, "any"),
+    (1, 3, 5, 8, "any"),
     (1, 5, 2, 40, "end"),
     (2, 1, 2, 80, "start"),
-    (2, 3, 2, 97, "any"),
+    (2, 3, 1, 97, "any"),
 ]
 
 
+# The interpreter takes about ten seconds of one core, but a busy machine may not give it them at once.
 @outside
+@pytest.mark.timeout(1200)
 def test_in_the_interpreter():
     pytest.importorskip("triton")
     run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-k", "interpreted", __file__],
+        [sys.executable, "-m", "pytest", "-q", "-x", "--timeout=1000", "-k", "interpreted", __file__],
         env={**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -74,7 +76,8 @@ def test_interpreted_gru(G: int, B: int, F: int, H: int, mask: str):
     from dmnplus.kernels.gru import triton
 
     x, weight, real, reverse = cases.gru_inputs(G, B, F, H, mask)
-    reverse = [not flag for flag in reverse] if G == 1 else reverse
+    # Of the cases with one group, one runs forward and one backward.
+    reverse = [True] if mask == "end" else reverse
     inputs = {"x": double(x), "weight": double(weight)}
     wanted = gru_reference.gru(*inputs.values(), real, reverse)
     grad = torch.randn(G, B, F, H)
