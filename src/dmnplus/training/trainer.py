@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,7 +116,7 @@ class Trainer:
     ) -> None:
         """`metadata` goes into the header of the weights' file; `seed` decides order and dropout, not the start."""
         self.model, self.config, self.folder, self.metadata = model, config, folder, metadata or {}
-        self.optimizer = torch.optim.Adam(_groups(model, config.l2), lr=config.rate, fused=True)
+        self.optimizer = adam(model.named_parameters(), config)
         # Everything random in an epoch, order and dropout, comes from this one generator.
         self.generator = torch.Generator(_device(model)).manual_seed(seed)
         self.order = torch.Generator().manual_seed(seed)
@@ -131,7 +131,7 @@ class Trainer:
         Raises `DataError` if the loss stops being a number. Interrupted at any point, the folder holds the best
         weights of the finished epochs, and `resume` goes on from there.
         """
-        labelled_N = torch.rand(len(training), generator=torch.Generator().manual_seed(0)) < self.config.attention_share
+        labelled_N = labelled(training, self.config)
         while not self.finished:
             self._run_epoch(training, validation, labelled_N, report)
             report(self.history[-1])
@@ -177,14 +177,19 @@ class Trainer:
     ) -> None:
         start = time.perf_counter()
         loss = self._train(training, labelled_N, report)
-        validation_loss, validation_error = loss_and_error(self.model, validation)
+        self.finish_epoch(loss, *loss_and_error(self.model, validation), time.perf_counter() - start)
+
+    def finish_epoch(self, loss: float, validation_loss: float, validation_error: float, seconds: float) -> None:
+        """Note an epoch that the model and the optimizer have been through, and save it.
+
+        Raises `DataError` if a loss is no number.
+        """
         number = len(self.history) + 1
         if not (loss < float("inf") and validation_loss < float("inf")):
             raise DataError(
                 f"the loss is no longer a number in epoch {number}; lower training.rate (now {self.config.rate})"
             )
         best = not self.history or validation_loss < self.result.validation_loss
-        seconds = time.perf_counter() - start
         self.history.append(Epoch(number, loss, validation_loss, validation_error, self.config.rate, seconds, best))
         self._save(best)
 
@@ -236,13 +241,19 @@ class Trainer:
         write_whole(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
 
 
-def _groups(model: nn.Module, l2: float) -> list[dict[str, Any]]:
-    """Parameters that decay, and biases, which do not."""
-    named = list(model.named_parameters())
-    return [
-        {"params": [p for name, p in named if not is_bias(name)], "weight_decay": l2},
-        {"params": [p for name, p in named if is_bias(name)], "weight_decay": 0.0},
+def adam(named: Iterable[tuple[str, Tensor]], config: TrainingConfig) -> torch.optim.Adam:
+    """The optimizer of parameters by name; biases do not decay."""
+    parameters = list(named)
+    groups: list[dict[str, Any]] = [
+        {"params": [p for name, p in parameters if not is_bias(name)], "weight_decay": config.l2},
+        {"params": [p for name, p in parameters if is_bias(name)], "weight_decay": 0.0},
     ]
+    return torch.optim.Adam(groups, lr=config.rate, fused=True)
+
+
+def labelled(training: Questions, config: TrainingConfig) -> Tensor:
+    """Which questions' labels the loss of the attention may use, [N]; the same for every seed."""
+    return torch.rand(len(training), generator=torch.Generator().manual_seed(0)) < config.attention_share
 
 
 def is_bias(name: str) -> bool:
