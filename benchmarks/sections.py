@@ -54,13 +54,15 @@ class Bench:
         return in_turns(runs, self.device, seconds=self.seconds)
 
     def table(self, title: str, *columns: str) -> Table:
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
+        table = Table(caption=title, box=None, header_style="dim")
         for column in columns:
             table.add_column(column, justify="right")
         return table
 
     def show(self, table: Table) -> None:
-        self.console.print()
+        # Above the table and not as its title, which would be folded to the table's width.
+        title, table.caption = table.caption, None
+        self.console.print(f"\n{title}", style="bold", highlight=False, soft_wrap=True)
         self.console.print(table)
 
     def skip(self, what: object, why: str) -> None:

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from dmnplus.data.example import DataError, Example
 from dmnplus.data.vocabulary import PADDING, Vocabulary
@@ -135,9 +134,10 @@ def _answer_words(example: Example, vocabulary: Vocabulary) -> list[int]:
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
-    padded = pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True, padding_value=value)
     # A last dimension of zero has no maximum and no last step; one column of padding has.
-    return padded if padded.shape[1] else padded.new_full((len(rows), 1), value)
+    width = max(1, *map(len, rows))
+    # One tensor made of lists: a tensor a row costs more than all else in encoding one question.
+    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.long)
 
 
 def _trim(ids: Tensor, value: int) -> Tensor:
