@@ -1,6 +1,6 @@
 """Inputs of the kernel tests: awkward sizes, every kind of mask, NaN wherever nothing may be read.
 
-Shape legend: G groups, B batch, F facts, H hidden.
+Shape legend: G groups, B batch, F facts, H hidden, K first-layer width of the gate.
 """
 
 from __future__ import annotations
@@ -13,9 +13,16 @@ TOLERANCE = {
     "states": 2e-6,
     "last state": 2e-6,
     "context": 2e-6,
+    "scores": 2e-6,
+    "half": 2e-6,
     "grad of x": 1e-5,
     "grad of weight": 1e-5,
     "grad of gate": 1e-5,
+    "grad of facts": 1e-5,
+    "grad of memory": 1e-5,
+    "grad of question_half": 1e-5,
+    "grad of w2": 1e-5,
+    "grad of b": 1e-5,
 }
 MASKS = ("none", "end", "start", "any")
 SIZES = [(B, F, H) for B in (1, 3) for F in (1, 2, 17, 63) for H in (8, 40, 80, 127)]
@@ -48,6 +55,18 @@ def attention_gru_inputs(G: int, B: int, F: int, H: int, mask: str = "any") -> t
     x = torch.randn(G, B, F, 2 * H).masked_fill(~mask_GBF[..., None], torch.nan)
     gate = torch.rand(G, B, F).masked_fill(~mask_GBF, torch.nan)
     return x, torch.randn(G, 2 * H, H) / H**0.5, gate, mask_GBF
+
+
+def attention_gate_inputs(
+    G: int, B: int, F: int, H: int, mask: str = "any", K: int | None = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """facts, memory, question half, weight, w2 and mask of a gate; facts and half of masked facts are NaN."""
+    K = H if K is None else K
+    mask_GBF = mask_of(mask, G, B, F)
+    facts = torch.randn(G, B, F, H).masked_fill(~mask_GBF[..., None], torch.nan)
+    half = torch.randn(G, B, F, K).masked_fill(~mask_GBF[..., None], torch.nan)
+    weight = torch.randn(G, K, 2 * H) / (2 * H) ** 0.5
+    return facts, torch.randn(G, B, H), half, weight, torch.randn(G, K), mask_GBF
 
 
 def poison_memory() -> None:

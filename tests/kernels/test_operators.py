@@ -30,6 +30,11 @@ def test_opcheck(cpu):
     x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 4, 16, "none")
     arguments = x.requires_grad_(), weight.requires_grad_(), gate.requires_grad_(), mask
     torch.library.opcheck(torch.ops.dmnplus.attention_gru_forward.default, (*arguments, True))
+    *inputs, mask = cases.attention_gate_inputs(2, 3, 4, 16, "none")
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    torch.library.opcheck(torch.ops.dmnplus.attention_gate_forward.default, (*inputs, mask, True))
+    del inputs[2]
+    torch.library.opcheck(torch.ops.dmnplus.attention_gate_half_forward.default, (*inputs, mask))
 
 
 def test_opcheck_of_the_backward_passes(cpu):
@@ -41,6 +46,12 @@ def test_opcheck_of_the_backward_passes(cpu):
     context, kept = torch.ops.dmnplus.attention_gru_forward(x, weight, gate, mask, True)
     arguments = (torch.randn_like(context), x, weight, gate, mask, kept)
     torch.library.opcheck(torch.ops.dmnplus.attention_gru_backward.default, arguments)
+    facts, memory, half, weight, w2, mask = cases.attention_gate_inputs(2, 3, 4, 16, "none")
+    scores, kept = torch.ops.dmnplus.attention_gate_forward(facts, memory, half, weight, w2, mask, True)
+    arguments = (torch.randn_like(scores), facts, memory, weight, w2, mask, kept)
+    torch.library.opcheck(torch.ops.dmnplus.attention_gate_backward.default, arguments)
+    arguments = (torch.randn_like(half), facts, memory, weight, mask)
+    torch.library.opcheck(torch.ops.dmnplus.attention_gate_half_backward.default, arguments)
 
 
 @pytest.mark.parametrize("name", ["cpu", "reference"])
@@ -79,6 +90,22 @@ def test_vmap_over_runs(name, request):
         torch.testing.assert_close(grad, x.grad)
         with torch.no_grad():
             torch.testing.assert_close(vmap(lambda w: kernels.attention_gru(x, w, gate, mask))(weights), context)
+
+        # The gate: the runs share the facts, and their question halves are made under the same vmap.
+        facts, q, _, weight, row, mask = cases.attention_gate_inputs(1, 3, 5, 8, "none")
+        leaves = [facts.requires_grad_(), torch.stack([weight, 2 * weight]).requires_grad_(), row.requires_grad_()]
+
+        def scores(weight):
+            half = kernels.attention_gate_half(facts, q, weight, row, mask)
+            return kernels.attention_gate(facts, half[:, :, 0], half, weight, row, mask)
+
+        together = vmap(scores)(leaves[1])
+        alone = torch.stack([scores(weight) for weight in leaves[1]])
+        torch.testing.assert_close(together, alone)
+        grads = [torch.autograd.grad(output.square().sum(), leaves) for output in (together, alone)]
+        torch.testing.assert_close(*grads)
+        with torch.no_grad():
+            torch.testing.assert_close(vmap(scores)(leaves[1]), alone)
 
 
 def test_compile(cpu):
@@ -160,3 +187,14 @@ def test_shapes_that_disagree(name):
         x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 4, 8, "none")
         with pytest.raises(ValueError, match="gate must be"):
             kernels.attention_gru(x, weight, gate[..., None], mask)
+        facts, memory, half, weight, w2, mask = cases.attention_gate_inputs(2, 3, 4, 8, "none")
+        with pytest.raises(ValueError, match="facts and the vector must be"):
+            kernels.attention_gate(facts, memory[:, :-1], half, weight, w2, mask)
+        with pytest.raises(ValueError, match="weight and w2"):
+            kernels.attention_gate(facts, memory, half, weight[..., :-1], w2, mask)
+        with pytest.raises(ValueError, match="question_half must be"):
+            kernels.attention_gate(facts, memory, half[..., :-1], weight, w2, mask)
+        with pytest.raises(ValueError, match="weight and w2"):
+            kernels.attention_gate_half(facts, memory, weight, w2[:, :-1], mask)
+        with pytest.raises(ValueError, match="mask must be bool"):
+            kernels.attention_gate_half(facts, memory, weight, w2, mask.float())

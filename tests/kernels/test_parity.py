@@ -1,15 +1,18 @@
 """The compiled kernels against the references in float64.
 
-Shape legend: G groups, B batch, F facts, H hidden.
+Shape legend: G groups, B batch, F facts, H hidden, K first-layer width of the gate.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 
 from dmnplus import kernels
+from dmnplus.kernels.attention_gate import reference as attention_gate_reference
 from dmnplus.kernels.attention_gru import reference as attention_gru_reference
 from dmnplus.kernels.gru import reference as gru_reference
 from tests.kernels import cases
@@ -67,12 +70,45 @@ def check_attention_gru(x: Tensor, weight: Tensor, gate: Tensor, mask: Tensor) -
     assert (found["gate"][~mask] == 0).all(), "a masked fact passes a gradient to its gate"
 
 
+def check_attention_gate(facts: Tensor, memory: Tensor, half: Tensor, weight: Tensor, w2: Tensor, mask: Tensor) -> None:
+    score = {"facts": facts, "memory": memory, "question_half": half, "weight": weight, "w2": w2}
+    found = _check_gate("scores", kernels.attention_gate, attention_gate_reference.attention_gate, mask, score)
+    assert (found["question_half"][~mask] == 0).all(), "a masked fact passes a gradient to its half"
+    first = {"facts": facts, "memory": memory, "weight": weight, "b": w2}
+    _check_gate("half", kernels.attention_gate_half, attention_gate_reference.attention_gate_half, mask, first)
+
+
+def _check_gate(
+    name: str, run: Callable[..., Tensor], reference: Callable[..., Tensor], mask: Tensor, inputs: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    # The layout is part of the case.
+    inputs32 = {name: tensor.detach().requires_grad_() for name, tensor in inputs.items()}
+    inputs64 = {name: leaf(tensor, torch.float64) for name, tensor in inputs.items()}
+    cases.poison_memory()
+    output = run(*inputs32.values(), mask)
+    wanted = reference(*inputs64.values(), mask)
+    cases.assert_close(name, output, wanted)
+    assert (output[~mask] == 0).all()
+    with torch.no_grad():
+        cases.poison_memory()
+        assert torch.equal(run(*inputs.values(), mask), output)
+    # A gradient of a masked fact is not read.
+    grad = torch.randn(output.shape).masked_fill(~mask.view(mask.shape + (1,) * (output.dim() - 3)), torch.nan)
+    found = differentiate(output, grad, **inputs32)
+    expected = differentiate(wanted, grad.double().nan_to_num(0), **inputs64)
+    for key in found:
+        cases.assert_close(f"grad of {key}", found[key], expected[key])
+    assert (found["facts"][~mask] == 0).all(), "a masked fact gets a gradient"
+    return found
+
+
 # Two groups: one runs forward and one backward.
 @pytest.mark.parametrize("mask", ["none", "any"])
 @pytest.mark.parametrize(("B", "F", "H"), cases.SIZES)
 def test_sizes(B, F, H, mask):
     check_gru(*cases.gru_inputs(2, B, F, H, mask))
     check_attention_gru(*cases.attention_gru_inputs(1, B, F, H, mask))
+    check_attention_gate(*cases.attention_gate_inputs(1, B, F, H, mask))
 
 
 @pytest.mark.parametrize("mask", cases.MASKS)
@@ -81,6 +117,7 @@ def test_groups_and_masks(G, mask):
     # 37 rows: several units of rows, the last one not full.
     check_gru(*cases.gru_inputs(G, 37, 9, 20, mask))
     check_attention_gru(*cases.attention_gru_inputs(G, 37, 9, 20, mask))
+    check_attention_gate(*cases.attention_gate_inputs(G, 37, 9, 20, mask))
 
 
 @pytest.mark.parametrize("B", [16, 100, 300])
@@ -88,12 +125,15 @@ def test_large_batches(B):
     # 300 rows: more units than lanes of the weight gradient.
     check_gru(*cases.gru_inputs(1, B, 5, 24, "end"))
     check_attention_gru(*cases.attention_gru_inputs(1, B, 5, 24, "end"))
+    check_attention_gate(*cases.attention_gate_inputs(1, B, 5, 24, "end"))
 
 
 @pytest.mark.parametrize("H", [1, 2, 7, 9, 17, 33, 200])
 def test_odd_hidden_sizes(H):
     check_gru(*cases.gru_inputs(2, 3, 4, H))
     check_attention_gru(*cases.attention_gru_inputs(2, 3, 4, H))
+    check_attention_gate(*cases.attention_gate_inputs(2, 3, 4, H))
+    check_attention_gate(*cases.attention_gate_inputs(2, 3, 4, 12, K=H))
 
 
 def test_empty():
@@ -108,6 +148,7 @@ def test_empty():
         context.sum().backward()
         assert (weight.grad == 0).all()
         assert (context == 0).all()
+        check_attention_gate(*cases.attention_gate_inputs(1, B, F, 8))
 
 
 def test_strides():
@@ -120,6 +161,15 @@ def test_strides():
     # And a layout whose last axis is not contiguous.
     x, weight, gate, mask = cases.attention_gru_inputs(2, 3, 6, 8)
     check_attention_gru(x.transpose(2, 3).contiguous().transpose(2, 3), weight, gate.mT.contiguous().mT, mask)
+    facts, memory, half, weight, w2, mask = cases.attention_gate_inputs(2, 3, 6, 8)
+    facts, half = facts.transpose(1, 2).contiguous().transpose(1, 2), half.mT.contiguous().mT
+    check_attention_gate(facts, memory.mT.contiguous().mT, half, weight.mT.contiguous().mT, w2, mask)
+
+
+def test_gate_where_a_fact_equals_the_memory():
+    facts, memory, *rest = cases.attention_gate_inputs(1, 3, 6, 9)
+    facts[:, :, ::2] = memory[:, :, None]
+    check_attention_gate(facts.masked_fill(~rest[-1][..., None], torch.nan), memory, *rest)
 
 
 def test_extreme_inputs_stay_finite():
@@ -148,21 +198,27 @@ def test_nan_of_a_real_step_stays_in_its_row():
 def test_threads_and_neighbours_change_nothing():
     x, weight, mask, reverse = cases.gru_inputs(2, 50, 30, 40)
     arguments = cases.attention_gru_inputs(2, 50, 30, 40)
+    gate, half = cases.attention_gate_inputs(2, 50, 30, 40), cases.attention_gate_inputs(2, 50, 30, 40)
     threads = torch.get_num_threads()
     results = []
     try:
         for number in (1, 2, 3):
             torch.set_num_threads(number)
-            leaves = [leaf(tensor) for tensor in (x, weight, *arguments[:3])]
+            leaves = [leaf(tensor) for tensor in (x, weight, *arguments[:3], *gate[:5], *half[:2], *half[3:5])]
             states = kernels.gru(leaves[0], leaves[1], mask, reverse)
-            context = kernels.attention_gru(*leaves[2:], arguments[3])
-            results.append([states, context, *torch.autograd.grad(states.sum() + context.sum(), leaves)])
+            context = kernels.attention_gru(*leaves[2:5], arguments[3])
+            scores = kernels.attention_gate(*leaves[5:10], gate[5])
+            first = kernels.attention_gate_half(*leaves[10:], half[5])
+            outputs = [states, context, scores, first]
+            results.append([*outputs, *torch.autograd.grad(sum(output.sum() for output in outputs), leaves)])
     finally:
         torch.set_num_threads(threads)
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
     alone = kernels.gru(x[:, 7:8], weight, mask[:, 7:8], reverse)
     assert torch.equal(alone, results[0][0][:, 7:8])
+    rows = [tensor[:, 7:8] for tensor in gate[:3]]
+    assert torch.equal(kernels.attention_gate(*rows, *gate[3:5], gate[5][:, 7:8]), results[0][2][:, 7:8])
 
 
 def test_a_second_backward_gives_the_same():

@@ -1,6 +1,6 @@
 """The reference recurrences against cases worked out by hand and against numerical gradients.
 
-Shape legend: G groups, B batch, F facts, H hidden.
+Shape legend: G groups, B batch, F facts, H hidden, K first-layer width of the gate.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import pytest
 import torch
 
+from dmnplus.kernels.attention_gate.reference import attention_gate, attention_gate_half
 from dmnplus.kernels.attention_gru.reference import attention_gru
 from dmnplus.kernels.gru.reference import gru
 from tests.kernels import cases
@@ -66,6 +67,21 @@ def test_attention_gru_leaves_out_facts_without_attention():
     )
 
 
+def test_attention_gate_by_hand():
+    # H = K = 1: a row of W1 is its weight on f m and on |f - m|.
+    facts = torch.tensor([[[[1.0], [-2.0], [torch.nan]]]], dtype=torch.float64)
+    mask = torch.tensor([[[True, True, False]]])
+    weight = torch.tensor([[[0.1, 0.2]]], dtype=torch.float64)
+    q, b = torch.tensor([[[0.5]]], dtype=torch.float64), torch.tensor([[0.05]], dtype=torch.float64)
+    half = attention_gate_half(facts, q, weight, b, mask)
+    halves = [0.1 * f * 0.5 + 0.2 * abs(f - 0.5) + 0.05 for f in (1.0, -2.0)]
+    assert half.flatten().tolist() == pytest.approx([*halves, 0.0])
+    m, w2 = torch.tensor([[[3.0]]], dtype=torch.float64), torch.tensor([[2.0]], dtype=torch.float64)
+    scores = attention_gate(facts, m, half, 2 * weight, w2, mask)
+    wanted = [2 * math.tanh(x + 0.2 * f * 3.0 + 0.4 * abs(f - 3.0)) for x, f in zip(halves, (1.0, -2.0), strict=True)]
+    assert scores.flatten().tolist() == pytest.approx([*wanted, 0.0])
+
+
 def test_gradients_by_differences():
     mask = cases.mask_of("any", 2, 2, 4)
     x = torch.randn(2, 2, 4, 9, dtype=torch.float64, requires_grad=True)
@@ -74,3 +90,20 @@ def test_gradients_by_differences():
     x, weight = x.detach()[..., :6].requires_grad_(), weight.detach()[:, :6].requires_grad_()
     gate = torch.rand(2, 2, 4, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x, w, g: attention_gru(x, w, g, mask), (x, weight, gate))
+    facts, memory, half, weight, w2, mask = cases.attention_gate_inputs(2, 2, 4, 3, K=5)
+    facts, half = facts.nan_to_num(1), half.nan_to_num(1)
+    inputs = [tensor.double().requires_grad_() for tensor in (facts, memory, half, weight, w2)]
+    assert torch.autograd.gradcheck(lambda *inputs: attention_gate(*inputs, mask), inputs)
+    del inputs[2]
+    assert torch.autograd.gradcheck(lambda *inputs: attention_gate_half(*inputs, mask), inputs)
+
+
+def test_gate_passes_nothing_through_masked_facts():
+    *inputs, mask = cases.attention_gate_inputs(2, 3, 5, 4)
+    inputs = [tensor.requires_grad_() for tensor in inputs]
+    scores = attention_gate(*inputs, mask)
+    assert (scores[~mask] == 0).all()
+    grads = torch.autograd.grad(scores.sum(), inputs)
+    assert all(torch.isfinite(grad).all() for grad in grads)
+    assert (grads[0][~mask] == 0).all()
+    assert (grads[2][~mask] == 0).all()

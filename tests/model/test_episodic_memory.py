@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from dmnplus import kernels
 from dmnplus.model.episodic_memory import (
     GATE_FEATURES,
     AttentionGate,
@@ -30,10 +31,32 @@ def test_attention_gate_by_hand():
     _set(gate.b2, [7.0])
     facts, q, m = [1.0, -2.0, 9.0], 0.5, 3.0
     f = torch.tensor(facts)[None, :, None]
-    g = gate(f, gate.question_half(f, torch.tensor([[q]])), torch.tensor([[m]]), torch.tensor([[True, True, False]]))
+    mask = torch.tensor([[True, True, False]])
+    g = gate(f, gate.question_half(f, torch.tensor([[q]]), mask), torch.tensor([[m]]), mask)
     Z = [2 * math.tanh(0.1 * x * q + 0.2 * abs(x - q) + 0.3 * x * m + 0.4 * abs(x - m) + 0.05) + 7 for x in facts[:2]]
     total = sum(map(math.exp, Z))
     assert g[0].tolist() == pytest.approx([math.exp(Z[0]) / total, math.exp(Z[1]) / total, 0.0], rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["reference", "auto"])
+def test_the_operator_equals_the_features_written_out(backend: str):
+    torch.manual_seed(0)
+    gate = AttentionGate(5, ("product", "absolute"))
+    f, q, m = torch.randn(3, 4, 5), torch.randn(3, 5), torch.randn(3, 5)
+    mask = torch.tensor([[True] * 4, [True, False, True, False], [True, False, False, False]])
+    # The first fact is the memory itself, where |f - m| has no derivative.
+    f[:, 0] = m
+    f.requires_grad_()
+
+    def run() -> tuple[torch.Tensor, ...]:
+        g = gate(f, gate.question_half(f, q, mask), m, mask)
+        return g, *torch.autograd.grad(g.square().sum(), [f, *gate.parameters()])
+
+    with kernels.backend(backend):
+        fused = run()
+    gate.fused = False
+    for found, wanted in zip(fused, run(), strict=True):
+        torch.testing.assert_close(found, wanted)
 
 
 def test_attention_gru_by_hand():
@@ -86,7 +109,7 @@ def test_every_gate_feature_sees_the_memory(feature: str):
     gate = AttentionGate(5, (feature, "product"))
     f, q = torch.randn(2, 4, 5), torch.randn(2, 5)
     mask = torch.ones(2, 4, dtype=torch.bool)
-    half = gate.question_half(f, q)
+    half = gate.question_half(f, q, mask)
     assert not torch.allclose(gate(f, half, torch.randn(2, 5), mask), gate(f, half, torch.randn(2, 5), mask))
 
 
@@ -107,5 +130,5 @@ def test_the_first_pass_attends_by_the_question_alone():
     )
     f, q, mask = torch.randn(1, 3, 4), torch.randn(1, 4), torch.ones(1, 3, dtype=torch.bool)
     _, attention = memory(f, q, mask)
-    torch.testing.assert_close(attention[0], memory.gate(f, memory.gate.question_half(f, q), q, mask))
+    torch.testing.assert_close(attention[0], memory.gate(f, memory.gate.question_half(f, q, mask), q, mask))
     assert not torch.allclose(attention[0], attention[1])

@@ -1,8 +1,19 @@
-"""The two recurrences of the network, each as one operator over a whole padded batch."""
+"""The recurrences and the attention gate of the network, each as one operator over a whole padded batch."""
 
 from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend
 from dmnplus.kernels._build import KernelUnavailableError
+from dmnplus.kernels.attention_gate import attention_gate, attention_gate_half
 from dmnplus.kernels.attention_gru import attention_gru
 from dmnplus.kernels.gru import gru
 
-__all__ = ["BACKENDS", "KernelUnavailableError", "attention_gru", "backend", "get_backend", "gru", "set_backend"]
+__all__ = [
+    "BACKENDS",
+    "KernelUnavailableError",
+    "attention_gate",
+    "attention_gate_half",
+    "attention_gru",
+    "backend",
+    "get_backend",
+    "gru",
+    "set_backend",
+]

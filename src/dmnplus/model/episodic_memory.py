@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmnplus.kernels import attention_gru
+from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru
 from dmnplus.model.initialisation import xavier, zeros
 
 Episode = Literal["attention_gru", "soft_attention"]
@@ -90,6 +90,8 @@ class AttentionGate(nn.Module):
 
     def __init__(self, hidden: int, features: Sequence[str]) -> None:
         super().__init__()
+        # The paper's features have an operator that never writes z.
+        self.fused = tuple(features) == ("product", "absolute")
         self.with_fact = "fact" in features
         compared = [name for name in features if name != "fact"]
         self.question_features = GateFeatures(compared, hidden)
@@ -103,8 +105,12 @@ class AttentionGate(nn.Module):
         self.W2 = xavier(1, hidden)
         self.b2 = zeros(1)
 
-    def question_half(self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"]) -> Float[Tensor, "B F H"]:
-        """The part of W1 z + b1 that depends on q alone."""
+    def question_half(
+        self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B F H"]:
+        """The part of W1 z + b1 that depends on q alone; what it holds for masked facts is not defined."""
+        if self.fused:
+            return attention_gate_half(f_BFH[None], q_BH[None], self.W1_question[None], self.b1[None], mask_BF[None])[0]
         z_BFK = self.question_features(f_BFH, q_BH)
         if self.with_fact:
             z_BFK = torch.cat([z_BFK, f_BFH], dim=-1)
@@ -117,10 +123,17 @@ class AttentionGate(nn.Module):
         m_BH: Float[Tensor, "B H"],
         mask_BF: Bool[Tensor, "B F"],
     ) -> Float[Tensor, "B F"]:
-        memory_half_BFH = nn.functional.linear(self.memory_features(f_BFH, m_BH), self.W1_memory)
-        hidden_BFH = torch.tanh(question_half_BFH + memory_half_BFH)
-        Z_BF = nn.functional.linear(hidden_BFH, self.W2, self.b2)[..., 0]
+        score = self._fused_scores if self.fused else self._scores
+        Z_BF = score(f_BFH, question_half_BFH, m_BH, mask_BF) + self.b2
         return torch.softmax(Z_BF.masked_fill(~mask_BF, float("-inf")), dim=-1)
+
+    def _scores(self, f_BFH: Tensor, question_half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
+        memory_half_BFH = nn.functional.linear(self.memory_features(f_BFH, m_BH), self.W1_memory)
+        return nn.functional.linear(torch.tanh(question_half_BFH + memory_half_BFH), self.W2)[..., 0]
+
+    def _fused_scores(self, f_BFH: Tensor, question_half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
+        arguments = f_BFH, m_BH, question_half_BFH, self.W1_memory
+        return attention_gate(*(tensor[None] for tensor in arguments), self.W2, mask_BF[None])[0]
 
 
 class AttentionGRU(nn.Module):
@@ -223,7 +236,7 @@ class EpisodicMemory(nn.Module):
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "P B F"]]:
         """The last memory, and the attention of every pass."""
         m = q_BH
-        question_half = self.gate.question_half(f_BFH, q_BH)
+        question_half = self.gate.question_half(f_BFH, q_BH, mask_BF)
         projected = self.episode.project(f_BFH)
         attention = []
         for t in range(self.passes):
