@@ -98,12 +98,16 @@ def test_resuming_with_more_starts_trains_only_the_new_ones(tmp_path: Path):
     assert set(record["starts"]) == {"start-1", "start-2", "start-3"}
 
 
-def _command(tmp_path: Path, *more: str) -> list[str]:
+def _command(tmp_path: Path, *more: str, epochs: int) -> list[str]:
     file = tmp_path / "qa1_moves_train.txt"
     if not file.exists():
         write_babi(SPLITS.training * 10, file)
     sources = [f"--{split}={file}" for split in ("train", "valid", "test")]
-    quick = ["--set=model.hidden=8", "--set=training.epochs=15", "--set=training.patience=15", "--threads=1"]
+    quick = [
+        "--set=model.hidden=8",
+        *(f"--set=training.{key}={epochs}" for key in ("epochs", "patience")),
+        "--threads=1",
+    ]
     return [sys.executable, "-m", "dmnplus", "train", "babi", "--task=1", *sources, *quick, *more]
 
 
@@ -117,9 +121,9 @@ def _wait_for_epochs(folder: Path, epochs: int, process: subprocess.Popen) -> No
     raise AssertionError("training did not get going")
 
 
-def _interrupted(tmp_path: Path, how: signal.Signals, *more: str) -> subprocess.CompletedProcess:
+def _interrupted(tmp_path: Path, how: signal.Signals, *, epochs: int) -> subprocess.CompletedProcess:
     process = subprocess.Popen(
-        _command(tmp_path, f"--out={tmp_path / 'broken'}", *more),
+        _command(tmp_path, f"--out={tmp_path / 'broken'}", epochs=epochs),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -133,16 +137,18 @@ def _interrupted(tmp_path: Path, how: signal.Signals, *more: str) -> subprocess.
 
 
 def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path):
-    _interrupted(tmp_path, signal.SIGKILL)
+    _interrupted(tmp_path, signal.SIGKILL, epochs=60)
     assert not json.loads((tmp_path / "broken" / RUN).read_text())["finished"]
     for folder, more in (("broken", ["--resume"]), ("whole", [])):
-        subprocess.run(_command(tmp_path, f"--out={tmp_path / folder}", *more), check=True, capture_output=True)
+        subprocess.run(
+            _command(tmp_path, f"--out={tmp_path / folder}", *more, epochs=60), check=True, capture_output=True
+        )
     assert (tmp_path / "broken" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
     assert [path.name for path in (tmp_path / "broken").iterdir() if path.name.startswith(".")] == []
 
 
 def test_ctrl_c_leaves_a_usable_model_and_no_stack_trace(tmp_path: Path):
-    result = _interrupted(tmp_path, signal.SIGINT)
+    result = _interrupted(tmp_path, signal.SIGINT, epochs=100_000)
     assert result.returncode == 130
     assert "Traceback" not in result.stderr
     assert "--resume" in result.stderr
