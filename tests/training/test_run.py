@@ -137,11 +137,11 @@ def _interrupted(tmp_path: Path, how: signal.Signals, *, epochs: int) -> subproc
 
 
 def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path):
-    _interrupted(tmp_path, signal.SIGKILL, epochs=60)
+    _interrupted(tmp_path, signal.SIGKILL, epochs=30)
     assert not json.loads((tmp_path / "broken" / RUN).read_text())["finished"]
     for folder, more in (("broken", ["--resume"]), ("whole", [])):
         subprocess.run(
-            _command(tmp_path, f"--out={tmp_path / folder}", *more, epochs=60), check=True, capture_output=True
+            _command(tmp_path, f"--out={tmp_path / folder}", *more, epochs=30), check=True, capture_output=True
         )
     assert (tmp_path / "broken" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
     assert [path.name for path in (tmp_path / "broken").iterdir() if path.name.startswith(".")] == []
