@@ -132,8 +132,9 @@ class AttentionGate(nn.Module):
         return nn.functional.linear(torch.tanh(question_half_BFH + memory_half_BFH), self.W2)[..., 0]
 
     def _fused_scores(self, f_BFH: Tensor, question_half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
-        arguments = f_BFH, m_BH, question_half_BFH, self.W1_memory
-        return attention_gate(*(tensor[None] for tensor in arguments), self.W2, mask_BF[None])[0]
+        # A group of one; W2 is one row already.
+        f, m, half, mask = f_BFH[None], m_BH[None], question_half_BFH[None], mask_BF[None]
+        return attention_gate(f, m, half, self.W1_memory[None], self.W2, mask)[0]
 
 
 class AttentionGRU(nn.Module):
