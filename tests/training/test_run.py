@@ -128,6 +128,8 @@ def _interrupted(tmp_path: Path, how: signal.Signals, *, epochs: int) -> subproc
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that runs the tests in the background has them ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     with process:
         _wait_for_epochs(tmp_path / "broken", 2, process)
