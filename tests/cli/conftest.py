@@ -42,7 +42,8 @@ def story_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, story_file: Path) -> Path:
     """A run that has learnt `story_file`."""
     from dmnplus.config import resolve
-    from dmnplus.training.run import Job, Splits, train_runs
+    from dmnplus.data.example import Splits
+    from dmnplus.training.run import Job, train_runs
 
     folder = tmp_path_factory.mktemp("trained")
     config = resolve(settings=["model.hidden=16", "training.epochs=25", "training.batch=16", "training.rate=0.01"])

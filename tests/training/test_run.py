@@ -14,11 +14,11 @@ import torch
 import dmnplus
 from dmnplus.config import Config, resolve
 from dmnplus.data.babi import write_babi
-from dmnplus.data.example import DataError
+from dmnplus.data.example import DataError, Splits
 from dmnplus.model import VARIANTS
 from dmnplus.training import checkpoint
 from dmnplus.training.checkpoint import CHECKPOINT, CONFIG, METRICS, RUN, VOCABULARY, WEIGHTS
-from dmnplus.training.run import Job, Splits, load_model, train_runs
+from dmnplus.training.run import Job, load_model, train_runs
 from tests.model.examples import moves
 
 SPLITS = Splits("moves", moves(60), moves(30, seed=1), moves(30, seed=2))

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from dmnplus.data.example import split_validation
+from dmnplus.data.example import Splits, split_validation
 from dmnplus.data.generate import generate
 
 TASK = 2
@@ -31,7 +31,7 @@ def demo(
     from dmnplus.cli.progress import watching
     from dmnplus.config import resolve
     from dmnplus.explain.trace import answer_line, attention_table
-    from dmnplus.training.run import Job, Splits, train_runs
+    from dmnplus.training.run import Job, train_runs
 
     console = Console()
     started = time.perf_counter()

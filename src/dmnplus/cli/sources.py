@@ -8,10 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from dmnplus.data.babi import TASKS, find_babi, read_babi, read_babi_file
-from dmnplus.data.example import Example, split_validation
+from dmnplus.data.example import Example, Splits, split_validation
 from dmnplus.data.generate import generate
 
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
@@ -43,15 +42,6 @@ def read_source(source: str, task: int, data: Path | None = None) -> list[Exampl
     return read_babi_file(Path(source), kind=f"babi/{task}")
 
 
-class BabiSplits(NamedTuple):
-    """Questions of a run, and what its records call them."""
-
-    name: str
-    training: Sequence[Example]
-    validation: Sequence[Example]
-    test: Sequence[Example]
-
-
 def babi_splits(
     task: int,
     data: Path | None,
@@ -60,7 +50,7 @@ def babi_splits(
     train: Sequence[str] | None,
     valid: Sequence[str] | None,
     test: Sequence[str] | None,
-) -> BabiSplits:
+) -> Splits:
     """Training, validation and test questions of a task, from the official files where no source is named."""
 
     def read(sources: Sequence[str]) -> list[Example]:
@@ -82,7 +72,7 @@ def babi_splits(
     else:
         testing = official("test")
     described = ", ".join(train) if train else language
-    return BabiSplits(f"babi/{task} ({described})", training, validation, testing)
+    return Splits(f"babi/{task} ({described})", training, validation, testing)
 
 
 def babi_examples(data: Path | None, task: int, language: str) -> tuple[list[Example], str]:

@@ -62,14 +62,14 @@ def train_babi(
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.cli.progress import watching
     from dmnplus.config import resolve
-    from dmnplus.training.run import Job, Splits, train_runs
+    from dmnplus.training.run import Job, train_runs
 
     console = Console()
     tasks = parse_tasks(task)
     planned = []
     for number in tasks:
         config = resolve(variant=variant, task=number, recipe=recipe, settings=settings or ())
-        splits = Splits(*babi_splits(number, data, language, config.data.validation_share, train, valid, test))
+        splits = babi_splits(number, data, language, config.data.validation_share, train, valid, test)
         folder = out or Path("runs") / f"babi-{number}-{variant}"
         planned.append(
             Job(folder / f"babi-{number}" if out and len(tasks) > 1 else folder, config, splits, seed, starts)

@@ -45,6 +45,16 @@ class Example:
         return ",".join(self.answer)
 
 
+@dataclass(frozen=True)
+class Splits:
+    """The questions of a run, and what they are called in its records."""
+
+    name: str
+    training: Sequence[Example]
+    validation: Sequence[Example]
+    test: Sequence[Example]
+
+
 def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:
     """The paper's split: the last `share` of the training file, as it stands, validates (section 4)."""
     if not 0 < share < 1:

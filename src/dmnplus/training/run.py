@@ -8,7 +8,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from multiprocessing import Manager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 
 from dmnplus.config import Config, parse, plain
 from dmnplus.data.batching import Questions, encode
-from dmnplus.data.example import DataError, Example, iter_sentences
+from dmnplus.data.example import DataError, Splits, iter_sentences
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN
 from dmnplus.training.checkpoint import (
@@ -37,16 +37,6 @@ from dmnplus.training.checkpoint import (
 )
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.trainer import Epoch, Fit, Step, Trainer
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The questions of a run, and what they are called in its records."""
-
-    name: str
-    training: Sequence[Example]
-    validation: Sequence[Example]
-    test: Sequence[Example]
 
 
 class Start(NamedTuple):
