@@ -205,14 +205,20 @@ def write_babi(examples: Sequence[Example], path: Path) -> None:
                 f"{path}: the bAbI format cannot hold the question {_short(example.question)} ({example.source}) "
                 "as it is; take out tabs and outer spaces, and commas within an answer word"
             )
-    # A random name beside the target: two writers never share a file, and os.replace stays on one disk.
+    try:
+        write_lines(path, lines)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write `lines`, each with its end, to a file that appears whole or not at all. Raises OSError."""
+    # A random name beside the target: two writers never share a file, and the move stays on one disk.
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         with temporary.open("x", encoding="utf-8", newline="\n") as stream:
             stream.writelines(f"{line}\n" for line in lines)
         temporary.replace(path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
-from uuid import uuid4
 
-from dmnplus.data.babi import parse_babi
+from dmnplus.data.babi import parse_babi, write_lines
 from dmnplus.data.example import Example
 from dmnplus.data.generate import actors, animals, motivations, objects, places, size_reasoning, times
 from dmnplus.data.generate.story import Statement, Task
@@ -79,13 +78,6 @@ def write_dataset(folder: Path, tasks: Iterable[int], questions: Mapping[str, in
     written: list[Path] = []
     for task, split, lines in wanted:
         path = folder / f"qa{task}_{TASKS[task].stem}_{split}.txt"
-        # Beside the target, so that the file moves within one disk; a random name, so that no two writers share it.
-        temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
-        try:
-            with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-                stream.writelines(f"{line}\n" for line in lines)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_lines(path, lines)
         written.append(path)
     return written
