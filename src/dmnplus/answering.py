@@ -11,7 +11,7 @@ import torch
 
 from dmnplus.config import Config
 from dmnplus.data.batching import encode
-from dmnplus.data.example import DataError, Example
+from dmnplus.data.example import DataError, Example, Fact
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN
 from dmnplus.training.run import load_model
@@ -33,7 +33,7 @@ class Answer:
     probability: float
     ranked: list[tuple[str, float]]
     """The most probable answers with their probabilities, best first."""
-    facts: list[str]
+    facts: list[Fact]
     """The facts that were read: of a long story, the last ones."""
     attention: list[list[float]]
     """Attention of every pass (outer) to every fact (inner); each pass sums to one."""
@@ -48,12 +48,12 @@ class QuestionAnswerer:
         self.config, self.vocabulary, self.model = config, vocabulary, model.eval()
 
     @torch.inference_mode()
-    def answer(self, story: str | Sequence[str], question: str, *, top: int = 5) -> Answer:
+    def answer(self, story: str | Sequence[Fact], question: str, *, top: int = 5) -> Answer:
         """Answer one question about `story`, a text or its sentences in order.
 
         `top` is how many of the most probable answers to rank. Raises `DataError` for an empty story or question.
         """
-        facts = split_sentences(story) if isinstance(story, str) else list(story)
+        facts: list[Fact] = [*split_sentences(story)] if isinstance(story, str) else list(story)
         if not facts:
             raise DataError("the story is empty; give at least one sentence before the question")
         if not question.strip():
@@ -71,7 +71,7 @@ class QuestionAnswerer:
             ranked=ranked,
             facts=read,
             attention=output.attention_PBF[:, 0].tolist(),
-            unknown_words=self.vocabulary.unknown_words([*read, question]),
+            unknown_words=self.vocabulary.unknown_words([*(f for f in read if isinstance(f, str)), question]),
         )
 
     def _text(self, ids: tuple[int, ...]) -> str:

@@ -19,7 +19,7 @@ from typing import NoReturn
 from uuid import uuid4
 
 from dmnplus.data.archive import open_tar
-from dmnplus.data.example import DataError, Example, Source
+from dmnplus.data.example import DataError, Example, Fact, Source
 from dmnplus.data.location import ENVIRONMENT_VARIABLE, default_data_root
 
 ARCHIVE_FOLDER = "tasks_1-20_v1-2"
@@ -224,7 +224,7 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 def _story_lines(examples: Sequence[Example]) -> Iterator[str]:
-    written: tuple[str, ...] = ()
+    written: tuple[Fact, ...] = ()
     line_of_fact: list[int] = []
     number = 0
     for example in examples:

@@ -113,7 +113,7 @@ def encode(examples: Sequence[Example], vocabulary: Vocabulary, *, last_facts: i
             raise DataError(f"{example.source}: the question {example.question!r} has no fact before it")
         kept = example.facts[-last_facts:] if last_facts else example.facts
         dropped = len(example.facts) - len(kept)
-        facts.append([sentences.setdefault(fact, len(sentences) + 1) for fact in kept])
+        facts.append([sentences.setdefault(str(fact), len(sentences) + 1) for fact in kept])
         supporting.append([i - dropped for i in example.supporting if i >= dropped])
     answers = [vocabulary.answer_ids.get(example.answer_text, NO_ANSWER) for example in examples]
     return Questions(

@@ -99,7 +99,7 @@ def statistics(examples: Sequence[Example]) -> Statistics:
         else:
             told = len(before.facts)
         questions_per_story[-1] += 1
-        words_per_statement += map(words, example.facts[told:])
+        words_per_statement += map(words, map(str, example.facts[told:]))
         before = example
     ages = [len(example.facts) - 1 - fact for example in examples for fact in example.supporting]
     return Statistics(

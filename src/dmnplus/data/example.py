@@ -6,8 +6,35 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-# A fact is a sentence as written. Pictures join this union with the visual side.
-Fact: TypeAlias = str
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as a fact: the image file at `path`, or the part of it inside `box`.
+
+    `box` is left, top, right, bottom as shares of the picture's width and height.
+    """
+
+    path: str
+    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+
+    def __str__(self) -> str:
+        return self.path if self.box == (0, 0, 1, 1) else f"{self.path}[{','.join(f'{x:g}' for x in self.box)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The part of a picture that supports an answer: the `fact` it is in, and its box as in `Picture`.
+
+    `step` is its place in the chain of facts that lead to the answer; regions of one step are looked at together.
+    """
+
+    fact: int
+    box: tuple[float, float, float, float]
+    step: int = 0
+
+
+# A fact is a sentence as written, or a picture.
+Fact: TypeAlias = str | Picture
 
 
 class DataError(ValueError):
@@ -31,13 +58,15 @@ class Example:
     """A question, the facts that precede it, and its answer.
 
     `facts` are in story order. `answer` holds its words in order ("milk,football" is two). `supporting` are 0-based
-    indices into `facts` in the order the source lists them, empty if not labelled.
+    indices into `facts` in the order the source lists them, empty if not labelled; in a picture, `regions` are what to
+    look at.
     """
 
     facts: tuple[Fact, ...]
     question: str
     answer: tuple[str, ...]
     supporting: tuple[int, ...] = ()
+    regions: tuple[Region, ...] = ()
     source: Source = field(default_factory=Source)
 
     @property
@@ -66,7 +95,13 @@ def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[S
 
 
 def iter_sentences(examples: Sequence[Example]) -> Iterator[str]:
-    """Every fact and question, in order, repeats included."""
+    """Every sentence among the facts, and every question, in order, repeats included."""
     for example in examples:
-        yield from example.facts
+        yield from (fact for fact in example.facts if isinstance(fact, str))
         yield example.question
+
+
+def iter_pictures(examples: Sequence[Example]) -> Iterator[Picture]:
+    """Every picture among the facts, in order, repeats included."""
+    for example in examples:
+        yield from (fact for fact in example.facts if isinstance(fact, Picture))

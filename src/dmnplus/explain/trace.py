@@ -25,7 +25,7 @@ def attention_table(answer: Answer, *, supporting: frozenset[int] = frozenset())
         shares = [gates[i] for gates in answer.attention]
         style = "bold" if max(shares) >= 0.1 else "dim"
         mark = f"{'*' if i in supporting else ' '}{i + 1}"
-        table.add_row(mark, Text(fact, style=style), *(Text(_bar(share), style="green") for share in shares))
+        table.add_row(mark, Text(str(fact), style=style), *(Text(_bar(share), style="green") for share in shares))
     return table
 
 
