@@ -60,6 +60,7 @@ def questions(count: int, facts: int, *, ragged: bool = False, seed: int = 0) ->
         answers_N=answers_N,
         answer_words_NL=torch.stack([answers_N + 1, torch.zeros_like(answers_N)], dim=1),
         supporting_NK=torch.full((count, 1), -1),
+        steps_NK=torch.full((count, 1), -1),
     )
 
 

@@ -119,18 +119,22 @@ def test_attention_loss_wants_the_chain_in_order():
     # Three passes over four facts, one question; the chain is 2, 0.
     attention = torch.tensor([[[0.1, 0.1, 0.7, 0.1]], [[0.5, 0.3, 0.1, 0.1]], [[0.6, 0.2, 0.1, 0.1]]])
     expected = -(torch.tensor([0.7, 0.5, 0.6]).log().mean())
-    torch.testing.assert_close(attention_losses(attention, torch.tensor([[2, 0, -1]]))[0], expected)
+    torch.testing.assert_close(
+        attention_losses(attention, torch.tensor([[2, 0, -1]]), torch.tensor([[0, 1, -1]]))[0], expected
+    )
 
 
 def test_attention_loss_lets_the_last_pass_take_what_is_left():
     attention = torch.tensor([[[0.7, 0.1, 0.1, 0.1]], [[0.1, 0.2, 0.3, 0.4]]])
     expected = -(torch.tensor([0.7, 0.9]).log().mean())
-    torch.testing.assert_close(attention_losses(attention, torch.tensor([[0, 1, 2, 3]]))[0], expected)
+    torch.testing.assert_close(
+        attention_losses(attention, torch.tensor([[0, 1, 2, 3]]), torch.arange(4)[None])[0], expected
+    )
 
 
 def test_attention_loss_is_zero_without_labels():
     attention = torch.full((2, 1, 4), 0.25)
-    assert attention_losses(attention, torch.tensor([[-1]])).item() == 0
+    assert attention_losses(attention, torch.tensor([[-1]]), torch.tensor([[-1]])).item() == 0
 
 
 @pytest.mark.parametrize(

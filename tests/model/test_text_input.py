@@ -36,7 +36,7 @@ def test_word_gru_reads_on_across_sentences_and_skips_padding():
     words = torch.randn(2, 3, 6)
     mask = torch.tensor([[True, True, False], [True, True, True]])
     facts = torch.tensor([[0, 1]])
-    states = reader(words, mask, facts, torch.ones(1, 2, dtype=torch.bool))
+    states = reader(words, mask, torch.zeros(0, 6), facts, torch.ones(1, 2, dtype=torch.bool))
     running = torch.cat([words[0, :2], words[1]])[None]
     by_word = reader.gru(running, torch.ones(1, 5, dtype=torch.bool))[0]
     torch.testing.assert_close(states, by_word[:, [1, 4]])

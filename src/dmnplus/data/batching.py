@@ -1,19 +1,23 @@
 """Questions as tensors: encoded once, kept, and cut into batches of like length.
 
-Shape legend: N questions, B batch, F facts, S distinct sentences, W words per sentence, Q question words,
-L answer words, K supporting facts.
+A picture is as many facts as its grid has regions.
+
+Shape legend: N questions, B batch, F facts, S distinct sentences, I distinct pictures, R regions of a picture,
+W words per sentence, Q question words, L answer words, K supporting facts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from dmnplus.data.example import DataError, Example
+from dmnplus.data.example import DataError, Example, Fact, Picture
+from dmnplus.data.pictures import Pictures, regions_in
 from dmnplus.data.vocabulary import PADDING, Vocabulary
 
 # Answers that training never saw have no class; they count as wrong and carry no loss.
@@ -25,7 +29,8 @@ _Tensors = TypeVar("_Tensors", bound="_TensorFields")
 class _TensorFields:
     def to(self: _Tensors, device: torch.device | str) -> _Tensors:
         """The same tensors on `device`."""
-        return type(self)(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()})
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Batch(_TensorFields):
     sentences_SW: Tensor
     """Word ids of the distinct sentences, 0 where there is no word; sentence 0 is padding."""
     facts_BF: Tensor
-    """Each fact as a row of `sentences_SW`."""
+    """Each fact as a row of `sentences_SW`; after its rows, each region of each of the `pictures`, in snake order."""
     mask_BF: Tensor
     """True on real facts."""
     questions_BQ: Tensor
@@ -46,6 +51,12 @@ class Batch(_TensorFields):
     """Words of the answer, then its end (0), then -1."""
     supporting_BK: Tensor
     """Labelled facts in the source's order, then -1."""
+    steps_BK: Tensor
+    """Place of each labelled fact in the chain that leads to the answer, from 0, then -1."""
+    places_BF: Tensor
+    """Place in the series of the picture that a region is of, from 1; 0 for sentences."""
+    pictures: Tensor | None = None
+    """The distinct pictures as `Pictures.read` gives them; None for a model of text."""
 
     def __len__(self) -> int:
         return len(self.facts_BF)
@@ -57,11 +68,15 @@ class Questions(_TensorFields):
 
     sentences_SW: Tensor
     facts_NF: Tensor
+    """Each fact as a row of `sentences_SW`, or -1 - the number of a picture; then 0."""
     lengths_N: Tensor
+    """Facts of each question, a picture counted as its regions."""
     questions_NQ: Tensor
     answers_N: Tensor
     answer_words_NL: Tensor
     supporting_NK: Tensor
+    steps_NK: Tensor
+    pictures: Pictures | None = None
 
     def __len__(self) -> int:
         return len(self.facts_NF)
@@ -70,15 +85,27 @@ class Questions(_TensorFields):
         """The questions in `rows_B`, cut to the longest among them."""
         facts_BF = self.facts_NF[rows_B, : int(self.lengths_N[rows_B].max())]
         # Padding (0) leads the sorted distinct values, so that it keeps the number 0.
-        distinct, inverse = torch.unique(torch.cat([facts_BF.new_zeros(1), facts_BF.flatten()]), return_inverse=True)
+        distinct, inverse = torch.unique(
+            torch.cat([facts_BF.new_zeros(1), facts_BF.clamp(min=0).flatten()]), return_inverse=True
+        )
+        places_BF, pictures = torch.zeros_like(facts_BF), None
+        numbered_BF, mask_BF = inverse[1:].view_as(facts_BF), facts_BF != 0
+        if self.pictures is not None:
+            shown, picture = torch.unique((-1 - facts_BF)[facts_BF < 0], return_inverse=True)
+            numbered_BF[facts_BF < 0] = len(distinct) + picture * _regions(self.pictures)
+            numbered_BF, places_BF, mask_BF = _spread(facts_BF, numbered_BF, _regions(self.pictures))
+            pictures = self.pictures.read(shown)
         return Batch(
             sentences_SW=_trim(self.sentences_SW[distinct], PADDING),
-            facts_BF=inverse[1:].view_as(facts_BF),
-            mask_BF=facts_BF != 0,
+            facts_BF=numbered_BF,
+            mask_BF=mask_BF,
             questions_BQ=_trim(self.questions_NQ[rows_B], PADDING),
             answers_B=self.answers_N[rows_B],
             answer_words_BL=_trim(self.answer_words_NL[rows_B], NO_ANSWER),
             supporting_BK=self.supporting_NK[rows_B],
+            steps_BK=self.steps_NK[rows_B],
+            places_BF=places_BF,
+            pictures=pictures,
         )
 
     def batches(self, size: int, *, shuffle: torch.Generator | None = None) -> Iterator[Tensor]:
@@ -99,32 +126,81 @@ class Questions(_TensorFields):
 BATCHES_PER_POOL = 8
 
 
-def encode(examples: Sequence[Example], vocabulary: Vocabulary, *, last_facts: int | None = None) -> Questions:
+def encode(
+    examples: Sequence[Example],
+    vocabulary: Vocabulary,
+    *,
+    last_facts: int | None = None,
+    pictures: Pictures | None = None,
+) -> Questions:
     """`examples` as tensors; of longer stories only the `last_facts` are kept (paper section 4.2).
 
-    Raises `DataError` for no examples, and for an example without a fact.
+    `pictures` is where the pictures among the facts are read from. Raises `DataError` for no examples, for an example
+    without a fact, and for a picture that is not in `pictures`.
     """
     if not examples:
         raise DataError("there are no questions to encode")
     sentences: dict[str, int] = {}
-    facts, supporting = [], []
+    facts, lengths, labels = [], [], []
     for example in examples:
         if not example.facts:
             raise DataError(f"{example.source}: the question {example.question!r} has no fact before it")
         kept = example.facts[-last_facts:] if last_facts else example.facts
         dropped = len(example.facts) - len(kept)
-        facts.append([sentences.setdefault(str(fact), len(sentences) + 1) for fact in kept])
-        supporting.append([i - dropped for i in example.supporting if i >= dropped])
+        facts.append([_number(fact, sentences, pictures, example) for fact in kept])
+        sizes = [_regions(pictures) if isinstance(fact, Picture) and pictures else 1 for fact in kept]
+        lengths.append(sum(sizes))
+        labels.append(_labels(example, dropped, [0, *accumulate(sizes)], pictures))
     answers = [vocabulary.answer_ids.get(example.answer_text, NO_ANSWER) for example in examples]
     return Questions(
         sentences_SW=_pad([[PADDING], *map(vocabulary.encode, sentences)], PADDING),
         facts_NF=_pad(facts, 0),
-        lengths_N=torch.tensor([len(f) for f in facts]),
+        lengths_N=torch.tensor(lengths),
         questions_NQ=_pad([vocabulary.encode(example.question) for example in examples], PADDING),
         answers_N=torch.tensor(answers),
         answer_words_NL=_pad([_answer_words(example, vocabulary) for example in examples], NO_ANSWER),
-        supporting_NK=_pad(supporting, NO_ANSWER),
+        supporting_NK=_pad([[fact for fact, _ in label] for label in labels], NO_ANSWER),
+        steps_NK=_pad([[step for _, step in label] for label in labels], NO_ANSWER),
+        pictures=pictures,
     )
+
+
+def _number(fact: Fact, sentences: dict[str, int], pictures: Pictures | None, example: Example) -> int:
+    if isinstance(fact, str):
+        return sentences.setdefault(fact, len(sentences) + 1)
+    if pictures is None:
+        raise DataError(f"{example.source}: {fact} is a picture, and this model reads text only")
+    return -1 - pictures.index(fact)
+
+
+def _regions(pictures: Pictures) -> int:
+    return pictures.format.rows * pictures.format.columns
+
+
+def _labels(example: Example, dropped: int, starts: Sequence[int], pictures: Pictures | None) -> list[tuple[int, int]]:
+    """The labelled facts, regions after sentences, each with its step in the chain."""
+    kept = [i - dropped for i in example.supporting if i >= dropped]
+    labels = [(starts[i], step) for step, i in enumerate(kept)]
+    for region in example.regions:
+        if pictures and region.fact >= dropped:
+            places = regions_in(region.box, pictures.format.rows, pictures.format.columns)
+            labels += [(starts[region.fact - dropped] + place, len(kept) + region.step) for place in places]
+    return labels
+
+
+def _spread(facts_BF: Tensor, numbered_BF: Tensor, regions: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every picture as its regions: numbers, places in the series and mask, all [B, F] for the F after."""
+    is_picture_BF = facts_BF < 0
+    counts_BF = torch.where(is_picture_BF, regions, (facts_BF != 0).long())
+    counts = counts_BF.flatten()
+    region = torch.arange(int(counts.sum())) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
+    lengths_B = counts_BF.sum(dim=1)
+    mask_BF = torch.arange(int(lengths_B.max())) < lengths_B[:, None]
+    spread_BF, places_BF = torch.zeros_like(mask_BF, dtype=torch.long), torch.zeros_like(mask_BF, dtype=torch.long)
+    spread_BF[mask_BF] = torch.repeat_interleave(numbered_BF.flatten(), counts) + region
+    place_BF = is_picture_BF.cumsum(dim=1) * is_picture_BF
+    places_BF[mask_BF] = torch.repeat_interleave(place_BF.flatten(), counts)
+    return spread_BF, places_BF, mask_BF
 
 
 def _answer_words(example: Example, vocabulary: Vocabulary) -> list[int]:

@@ -15,3 +15,13 @@ def xavier(*shape: int) -> nn.Parameter:
 def zeros(*shape: int) -> nn.Parameter:
     """A bias."""
     return nn.Parameter(torch.zeros(*shape))
+
+
+@torch.no_grad()
+def start_uniform(model: nn.Module, bound: float = 0.08) -> None:
+    """Draw all weights anew, uniform in +-`bound` (the paper's start for images); what is zero, biases and the vector
+    of padding, stays so."""
+    for parameter in model.parameters():
+        if parameter.dim() > 1:
+            zero = parameter == 0
+            parameter.uniform_(-bound, bound).masked_fill_(zero, 0)

@@ -1,6 +1,6 @@
 """The whole network: input, question, episodic memory, answer.
 
-Shape legend: B batch, F facts, H hidden, P passes, K = 2H.
+Shape legend: B batch, F facts, I distinct pictures, R regions of a picture, C channels, H hidden, P passes, K = 2H.
 """
 
 from __future__ import annotations
@@ -12,14 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from dmnplus.data.batching import Batch
+from dmnplus.data.pictures import PictureFormat
 from dmnplus.data.vocabulary import PADDING
 from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
 from dmnplus.model.episodic_memory import GATE_FEATURES, Episode, EpisodicMemory, Update
+from dmnplus.model.image_input import PixelReader, RegionReader, SeriesEmbedding
+from dmnplus.model.initialisation import start_uniform
 from dmnplus.model.question import QuestionModule
 from dmnplus.model.text_input import InputFusion, SentenceReader, WordEmbedding, WordGRU
 
 TextInput = Literal["fusion", "reader", "word_gru"]
 Answer = Literal["class", "words"]
+Start = Literal["xavier", "uniform"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +48,24 @@ class NetworkConfig:
     """class: one of the answers seen in training; words: a decoder, word by word."""
     fact_dropout: float = 0.1
     """Share of a sentence encoding's numbers dropped in training."""
+    image_dropout: float = 0.5
+    """Share of an image region's numbers dropped in training."""
     answer_dropout: float = 0.1
     """Share of the answer module's input dropped in training."""
+    pixel_channels: int = 64
+    """Numbers a region that the convolutions give, for a model that reads pixels."""
+    series: int = 8
+    """Pictures before a question that are told apart by their place."""
+    start: Start = "xavier"
+    """xavier: and embeddings uniform in +-sqrt(3), the paper's for text; uniform: all in +-0.08, its for images."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "passes"):
+        for name in ("hidden", "passes", "series"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
-        for name in ("fact_dropout", "answer_dropout"):
+        if self.pixel_channels < 16 or self.pixel_channels % 16:
+            raise ValueError(f"model.pixel_channels is {self.pixel_channels}; it must be a multiple of 16")
+        for name in ("fact_dropout", "image_dropout", "answer_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         unknown = [name for name in self.gate if name not in GATE_FEATURES]
@@ -59,7 +73,8 @@ class NetworkConfig:
             raise ValueError(
                 f"model.gate is {list(self.gate)}; it takes {', '.join(GATE_FEATURES)}, at least one besides fact"
             )
-        for name, kind in (("input", TextInput), ("episode", Episode), ("update", Update), ("answer", Answer)):
+        choices = {"input": TextInput, "episode": Episode, "update": Update, "answer": Answer, "start": Start}
+        for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"model.{name} is {getattr(self, name)!r}; it takes {', '.join(get_args(kind))}")
 
@@ -80,6 +95,7 @@ class DropoutMasks(NamedTuple):
 
     facts_BFH: Tensor
     answer_BK: Tensor
+    regions_IRC: Tensor | None = None
 
 
 class Output(NamedTuple):
@@ -91,15 +107,29 @@ class Output(NamedTuple):
 
 
 class DMN(nn.Module):
-    """A Dynamic Memory Network (Xiong, Merity and Socher 2016) over sentences."""
+    """A Dynamic Memory Network (Xiong, Merity and Socher 2016) over sentences, pictures, or both."""
 
-    def __init__(self, config: NetworkConfig, *, words: int, answers: int, answer_words: int) -> None:
-        """`words`, `answers` and `answer_words` are the sizes of the vocabulary."""
+    def __init__(
+        self,
+        config: NetworkConfig,
+        *,
+        words: int,
+        answers: int,
+        answer_words: int,
+        pictures: PictureFormat | None = None,
+    ) -> None:
+        """`words`, `answers` and `answer_words` are the sizes of the vocabulary; `pictures` is None for text alone."""
         super().__init__()
         self.config = config
         H = config.hidden
         self.embedding = WordEmbedding(words, H)
         self.reader = WordGRU(H) if config.input == "word_gru" else SentenceReader()
+        self.pictures = pictures
+        if pictures is not None:
+            channels = config.pixel_channels if pictures.kind == "pixels" else pictures.channels
+            self.pixels = PixelReader(pictures, channels) if pictures.kind == "pixels" else nn.Identity()
+            self.regions = RegionReader(pictures, channels, H)
+            self.series = SeriesEmbedding(config.series, H)
         self.fusion = InputFusion(H) if config.input == "fusion" else None
         self.question = QuestionModule(H)
         self.memory = EpisodicMemory(
@@ -111,12 +141,17 @@ class DMN(nn.Module):
             tied=config.tied,
         )
         self.answer = WordAnswer(H, answer_words) if config.answer == "words" else ClassAnswer(H, answers)
+        if config.start == "uniform":
+            start_uniform(self)
 
     def forward(self, batch: Batch, dropout: DropoutMasks | None = None) -> Output:
         words = self.embedding(batch.sentences_SW)
-        facts = self.reader(words, batch.sentences_SW != PADDING, batch.facts_BF, batch.mask_BF)
+        regions = self._regions(batch, words, dropout)
+        facts = self.reader(words, batch.sentences_SW != PADDING, regions, batch.facts_BF, batch.mask_BF)
         if dropout is not None:
             facts = facts * dropout.facts_BFH
+        if self.pictures is not None:
+            facts = facts + self.series(batch.places_BF)
         if self.fusion is not None:
             facts = self.fusion(facts, batch.mask_BF)
         q = self.question(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
@@ -126,8 +161,14 @@ class DMN(nn.Module):
             qm = qm * dropout.answer_BK
         return Output(self.answer(qm, batch.answer_words_BL), attention, qm)
 
+    def _regions(self, batch: Batch, words_SWH: Tensor, dropout: DropoutMasks | None) -> Tensor:
+        """The regions of the batch's pictures one after the other, [I * R, H]; of a model of text, none."""
+        if self.pictures is None or batch.pictures is None:
+            return words_SWH.new_zeros(0, self.config.hidden)
+        return self.regions(self.pixels(batch.pictures), dropout and dropout.regions_IRC).flatten(0, 1)
+
     def draw_dropout(self, batch: Batch, generator: torch.Generator) -> DropoutMasks:
-        """Dropout for one training step: of the sentence encodings, and of the answer module's input (section 4.1)."""
+        """Dropout for one training step (section 4): of sentence encodings, image regions and the answer's input."""
         weight = self.embedding.weight
         H = self.config.hidden
 
@@ -135,10 +176,14 @@ class DMN(nn.Module):
             kept = torch.empty(shape, dtype=weight.dtype, device=weight.device)
             return kept.bernoulli_(1 - share, generator=generator).div_(1 - share)
 
-        return DropoutMasks(
-            draw(self.config.fact_dropout, *batch.facts_BF.shape, H),
-            draw(self.config.answer_dropout, len(batch), 2 * H),
-        )
+        facts = draw(self.config.fact_dropout, *batch.facts_BF.shape, H)
+        answer = draw(self.config.answer_dropout, len(batch), 2 * H)
+        if self.pictures is None or batch.pictures is None:
+            return DropoutMasks(facts, answer)
+        # Regions are dropped before their projection instead.
+        facts = facts.masked_fill_((batch.places_BF > 0)[..., None], 1)
+        shape = (len(batch.pictures), self.pictures.rows * self.pictures.columns, self.regions.weight.shape[1])
+        return DropoutMasks(facts, answer, draw(self.config.image_dropout, *shape))
 
     def losses(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of each question's answer, [B]."""
@@ -149,23 +194,21 @@ class DMN(nn.Module):
         return self.answer.ranked(output.answer_input_BK, top)
 
 
-def attention_losses(attention_PBF: Tensor, supporting_BK: Tensor) -> Tensor:
+def attention_losses(attention_PBF: Tensor, supporting_BK: Tensor, steps_BK: Tensor) -> Tensor:
     """What each question's attention misses of its labelled facts, [B]; zero for a question without labels.
 
-    Pass t is to attend to the t-th labelled fact; the last pass takes those that are left, and passes beyond the last
-    label repeat it (after Kumar et al. 2015, section 2.3). The loss is -log of the attention on the wanted facts.
+    Pass t is to attend to the facts of step t; the last pass takes those that are left, and passes beyond the last
+    step repeat it (after Kumar et al. 2015, section 2.3). The loss is -log of the attention on the wanted facts.
     """
     P, _, F = attention_PBF.shape
-    K = supporting_BK.shape[1]
     labelled_BK = supporting_BK >= 0
-    last_B1 = labelled_BK.sum(dim=1, keepdim=True) - 1
-    steps_K = torch.arange(K, device=supporting_BK.device)
+    last_B1 = steps_BK.amax(dim=1, keepdim=True)
     facts_BKF = nn.functional.one_hot(supporting_BK.clamp(min=0), F) * labelled_BK[..., None]
     losses = []
     for t in range(P):
-        wanted_BK = (steps_K >= t) if t == P - 1 else (steps_K == t)
-        # Past the end of the chain, its last fact.
-        wanted_BK = torch.where(last_B1 < t, steps_K == last_B1, wanted_BK)
+        wanted_BK = (steps_BK >= t) if t == P - 1 else (steps_BK == t)
+        # Past the end of the chain, its last step.
+        wanted_BK = torch.where(last_B1 < t, steps_BK == last_B1, wanted_BK)
         wanted_BF = (facts_BKF * wanted_BK[..., None]).amax(dim=1)
         losses.append(-(attention_PBF[t] * wanted_BF).sum(dim=1).clamp(min=1e-9).log())
     return torch.stack(losses).mean(dim=0) * (last_B1[:, 0] >= 0)

@@ -1,6 +1,6 @@
 """Section 3.1, the text input module: sentence reader (position encoding), input fusion layer, and the original's GRU.
 
-Shape legend: S distinct sentences, B batch, F facts, W words per sentence, H hidden.
+Shape legend: S distinct sentences, N regions of pictures, B batch, F facts, W words per sentence, H hidden.
 """
 
 from __future__ import annotations
@@ -44,17 +44,21 @@ def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "
 
 
 class SentenceReader(nn.Module):
-    """One vector a fact: the position encoding of its words (section 3.1)."""
+    """One vector a fact: the position encoding of its words (section 3.1), or the region that it is.
+
+    `facts_BF` numbers the sentences, then the regions of pictures.
+    """
 
     def forward(
         self,
         words_SWH: Float[Tensor, "S W H"],
         word_mask_SW: Bool[Tensor, "S W"],
+        regions_NH: Float[Tensor, "N H"],
         facts_BF: Int[Tensor, "B F"],
         mask_BF: Bool[Tensor, "B F"],
     ) -> Float[Tensor, "B F H"]:
         # Each distinct sentence is read once, however often it occurs in the batch.
-        return nn.functional.embedding(facts_BF, position_encoding(words_SWH, word_mask_SW))
+        return nn.functional.embedding(facts_BF, torch.cat([position_encoding(words_SWH, word_mask_SW), regions_NH]))
 
 
 class WordGRU(nn.Module):
@@ -68,9 +72,14 @@ class WordGRU(nn.Module):
         self,
         words_SWH: Float[Tensor, "S W H"],
         word_mask_SW: Bool[Tensor, "S W"],
+        regions_NH: Float[Tensor, "N H"],
         facts_BF: Int[Tensor, "B F"],
         mask_BF: Bool[Tensor, "B F"],
     ) -> Float[Tensor, "B F H"]:
+        W = words_SWH.shape[1]
+        # A region reads as a sentence of one word.
+        words_SWH = torch.cat([words_SWH, nn.functional.pad(regions_NH[:, None], (0, 0, 0, W - 1))])
+        word_mask_SW = torch.cat([word_mask_SW, torch.arange(W, device=facts_BF.device).expand(len(regions_NH), W) < 1])
         S, W, H = words_SWH.shape
         words_BFWH = nn.functional.embedding(facts_BF, words_SWH.reshape(S, W * H))
         word_mask_BFW = word_mask_SW[facts_BF] & mask_BF[:, :, None]

@@ -20,10 +20,10 @@ from torch.func import functional_call, vmap
 from dmnplus.data.batching import Batch, Questions
 from dmnplus.model import DMN, DropoutMasks, Output, attention_losses
 from dmnplus.training.metrics import EVALUATION_BATCH, correct
-from dmnplus.training.trainer import Epoch, Fit, Step, Trainer, adam, labelled
+from dmnplus.training.trainer import Epoch, Fit, Step, Trainer, adam, labelled, set_decay
 
 # Everything of a batch that belongs to one run; the sentences are shared.
-_OWN = tuple(field.name for field in fields(Batch) if field.name != "sentences_SW")
+_OWN = tuple(field.name for field in fields(Batch) if field.name not in ("sentences_SW", "pictures"))
 
 
 def train_together(
@@ -106,6 +106,7 @@ def _concatenate(parts: Sequence[Questions]) -> Questions:
         answers_N=torch.cat([part.answers_N for part in parts]),
         answer_words_NL=join("answer_words_NL", -1),
         supporting_NK=join("supporting_NK", -1),
+        steps_NK=join("steps_NK", -1),
     )
 
 
@@ -146,6 +147,7 @@ class _Stack:
     def _train(self, joint: _Joint, report: Callable[[int, Step | Epoch], None]) -> list[float]:
         """One epoch; the mean loss of each run."""
         parts = [joint.parts[r] for r in self.runs]
+        set_decay(self.optimizer, self.config, len(self.trainers[0].history))
         labels = [labelled(part, self.config) for part in parts]
         orders = [
             list(part.batches(self.config.batch, shuffle=trainer.order))
@@ -204,7 +206,7 @@ class _Stack:
         sum_of_losses = torch.where(real_B, self.model.losses(output, batch), 0).sum()
         loss = sum_of_losses / real_B.sum()
         if self.config.attention_weight:
-            missed_B = attention_losses(output.attention_PBF, batch.supporting_BK) * labelled_B
+            missed_B = attention_losses(output.attention_PBF, batch.supporting_BK, batch.steps_BK) * labelled_B
             loss = loss + self.config.attention_weight * missed_B.sum() / real_B.sum()
         return loss, sum_of_losses
 
@@ -261,6 +263,8 @@ def _check(trainers: Sequence[Trainer], training: Sequence[Questions], validatio
     if not trainers or not len(trainers) == len(training) == len(validation):
         found = f"{len(trainers)}, {len(training)} and {len(validation)}"
         raise ValueError(f"trainers, training and validation must be equally many and at least one, not {found}")
+    if any(part.pictures is not None for part in (*training, *validation)):
+        raise ValueError("models of pictures are not trained together; train them one after the other")
     first = trainers[0]
     for trainer in trainers[1:]:
         if trainer.config != first.config or trainer.model.config != first.model.config:

@@ -19,9 +19,10 @@ from dmnplus.data.example import DataError
 FORMAT = 1
 """Raised whenever an older program could not read what this one writes, or the other way round."""
 
-WEIGHTS, VOCABULARY, CONFIG, METRICS, CHECKPOINT, RUN = (
+WEIGHTS, VOCABULARY, PICTURES, CONFIG, METRICS, CHECKPOINT, RUN = (
     "weights.safetensors",
     "vocabulary.json",
+    "pictures.json",
     "config.toml",
     "metrics.jsonl",
     "checkpoint.safetensors",

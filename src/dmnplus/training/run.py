@@ -20,12 +20,14 @@ from joblib import Parallel, delayed
 from dmnplus.config import Config, parse, plain
 from dmnplus.data.batching import Questions, encode
 from dmnplus.data.example import DataError, Splits, iter_sentences
+from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN
 from dmnplus.training.checkpoint import (
     CONFIG,
     FORMAT,
     METRICS,
+    PICTURES,
     RUN,
     VOCABULARY,
     WEIGHTS,
@@ -51,6 +53,7 @@ class Start(NamedTuple):
     threads: int
     resume: bool
     record: dict[str, Any]
+    pictures: PictureFormat | None
 
 
 class Progress(NamedTuple):
@@ -68,6 +71,7 @@ class Job(NamedTuple):
     splits: Splits
     seed: int
     starts: int
+    pictures: Pictures | None = None
 
 
 def train_runs(
@@ -108,13 +112,19 @@ def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
     folder, vocabulary = start.folder, start.vocabulary
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(start.seed)
-    model = build(start.config, vocabulary)
+    model = build(start.config, vocabulary, start.pictures)
     trainer = Trainer(
-        model, start.config.training, folder, seed=start.seed, metadata=weights_metadata(start.config, vocabulary)
+        model,
+        start.config.training,
+        folder,
+        seed=start.seed,
+        metadata=weights_metadata(start.config, vocabulary, start.pictures),
     )
     write_json(folder / RUN, start.record)
     write_whole(folder / CONFIG, tomli_w.dumps(plain(start.config)))
     write_json(folder / VOCABULARY, asdict(vocabulary))
+    if start.pictures:
+        write_json(folder / PICTURES, asdict(start.pictures))
     if start.resume:
         trainer.resume()
     fit = trainer.fit(start.training, start.validation, lambda event: report(Progress(folder, event)))
@@ -122,13 +132,14 @@ def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
     return fit
 
 
-def build(config: Config, vocabulary: Vocabulary) -> DMN:
-    """The network of `config` for `vocabulary`, freshly initialised."""
+def build(config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None = None) -> DMN:
+    """The network of `config` for `vocabulary` and `pictures` (None for text alone), freshly initialised."""
     return DMN(
         config.model,
         words=len(vocabulary.words),
         answers=len(vocabulary.answers),
         answer_words=len(vocabulary.answer_words),
+        pictures=pictures,
     )
 
 
@@ -141,7 +152,7 @@ def publish(job: Job) -> None:
     if not tried:
         return
     best = min(tried, key=lambda folder: tried[folder])
-    for name in (CONFIG, VOCABULARY, METRICS, WEIGHTS):
+    for name in (CONFIG, VOCABULARY, METRICS, WEIGHTS, *([PICTURES] if job.pictures else [])):
         write_whole(job.folder / name, (best / name).read_bytes())
     starts = {folder.name: read_json(folder / RUN) for folder in tried}
     record = {**starts[best.name], "selected": best.name, "finished": all(s["finished"] for s in starts.values())}
@@ -156,7 +167,7 @@ def finish(job: Job) -> dict[str, Any]:
     errors = {}
     for folder in _start_folders(job):
         config, vocabulary, model = load_model(folder)
-        questions = encode(job.splits.test, vocabulary, last_facts=config.data.last_facts)
+        questions = encode(job.splits.test, vocabulary, last_facts=config.data.last_facts, pictures=job.pictures)
         result = evaluate(model, questions, job.splits.test)
         errors[folder.name] = result.error
         write_json(folder / RUN, {**read_json(folder / RUN), "test": result.to_json()})
@@ -189,12 +200,13 @@ def load_model(folder: Path) -> tuple[Config, Vocabulary, DMN]:
         vocabulary = Vocabulary(**{key: tuple(words) for key, words in read_json(folder / VOCABULARY).items()})
     except (TypeError, AttributeError):
         raise DataError(f"{folder / VOCABULARY}: not a vocabulary of dmnplus") from None
-    if metadata != weights_metadata(config, vocabulary):
+    pictures = _read_pictures(folder)
+    if metadata != weights_metadata(config, vocabulary, pictures):
         raise DataError(
-            f"{folder}: {VOCABULARY} or {CONFIG} does not belong to {WEIGHTS} (their fingerprints differ); "
+            f"{folder}: {VOCABULARY}, {PICTURES} or {CONFIG} does not belong to {WEIGHTS} (their fingerprints differ); "
             "put back the files of one training run"
         )
-    model = build(config, vocabulary)
+    model = build(config, vocabulary, pictures)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -202,12 +214,25 @@ def load_model(folder: Path) -> tuple[Config, Vocabulary, DMN]:
     return config, vocabulary, model
 
 
-def weights_metadata(config: Config, vocabulary: Vocabulary) -> dict[str, Any]:
-    """What ties weights to their vocabulary and network."""
+def _read_pictures(folder: Path) -> PictureFormat | None:
+    if not (folder / PICTURES).exists():
+        return None
+    try:
+        return PictureFormat(**read_json(folder / PICTURES))
+    except TypeError:
+        raise DataError(f"{folder / PICTURES}: not a format of pictures of dmnplus") from None
+
+
+def weights_metadata(config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None) -> dict[str, Any]:
+    """What ties weights to their vocabulary, network and format of pictures."""
+    default = plain(Config())["model"]
+    # Only what differs, so that a setting added later does not part weights from their config.
+    changed = {key: value for key, value in plain(config)["model"].items() if value != default[key]}
     return {
         "format": FORMAT,
         "vocabulary": _fingerprint(asdict(vocabulary)),
-        "model": _fingerprint(plain(config)["model"]),
+        "model": _fingerprint(changed),
+        **({"pictures": _fingerprint(asdict(pictures))} if pictures else {}),
     }
 
 
@@ -223,8 +248,9 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
         raise DataError(f"{splits.name}: no questions to validate on")
     vocabulary = Vocabulary.build(iter_sentences(splits.training), (e.answer for e in splits.training))
     last_facts = job.config.data.last_facts
-    training = encode(splits.training, vocabulary, last_facts=last_facts)
-    validation = encode(splits.validation, vocabulary, last_facts=last_facts)
+    training = encode(splits.training, vocabulary, last_facts=last_facts, pictures=job.pictures)
+    validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
+    pictures = job.pictures.format if job.pictures else None
     for i, folder in enumerate(_start_folders(job)):
         record = {
             "data": splits.name,
@@ -237,7 +263,9 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
         }
         done = resume and (folder / RUN).exists() and read_json(folder / RUN).get("finished")
         if not done:
-            yield Start(folder, job.config, job.seed + i, vocabulary, training, validation, threads, resume, record)
+            yield Start(
+                folder, job.config, job.seed + i, vocabulary, training, validation, threads, resume, record, pictures
+            )
 
 
 def _start_folders(job: Job) -> list[Path]:

@@ -35,10 +35,17 @@ class DataConfig:
     """Longer stories keep only their last facts (the paper: 70 sentences, task 3: 130)."""
     validation_share: float = 0.1
     """Share of the training file that validates: its end, as it stands."""
+    image_size: int = 64
+    """Side in pixels to which pictures are scaled, for a model that reads pixels."""
+    image_grid: int = 8
+    """Regions a side that such a model makes of them: the size halved some times over."""
 
     def __post_init__(self) -> None:
         if self.last_facts < 1:
             raise ValueError(f"data.last_facts is {self.last_facts}; it must be at least 1")
+        if self.image_grid < 1 or self.image_size not in (self.image_grid * 2**k for k in range(1, 9)):
+            accepted = f"data.image_grid ({self.image_grid}) times 2, 4, 8, ..."
+            raise ValueError(f"data.image_size is {self.image_size}; it must be {accepted}")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"data.validation_share is {self.validation_share}; it must be between 0 and 1")
 
@@ -57,6 +64,8 @@ class TrainingConfig:
     """Stop after so many epochs without a better validation loss."""
     l2: float = 0.001
     """Weight decay in Adam's gradient, of all weights but biases."""
+    l2_warmup: int = 0
+    """L2 grows to its strength over so many epochs; the paper's is there from the start."""
     attention_weight: float = 0.0
     """Weight of the loss that draws the attention to labelled supporting facts; 0 leaves them unused."""
     attention_share: float = 1.0
@@ -68,7 +77,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
-        for name in ("l2", "attention_weight"):
+        for name in ("l2", "l2_warmup", "attention_weight"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
         if not 0 <= self.attention_share <= 1:
@@ -194,6 +203,7 @@ class Trainer:
         self._save(best)
 
     def _train(self, training: Questions, labelled_N: Tensor, report: Callable[[Step], None]) -> float:
+        set_decay(self.optimizer, self.config, len(self.history))
         total = torch.zeros((), device=_device(self.model))
         steps = math.ceil(len(training) / self.config.batch)
         for step, rows in enumerate(training.batches(self.config.batch, shuffle=self.order)):
@@ -204,7 +214,7 @@ class Trainer:
             total += losses.detach().sum()
             loss = losses.mean()
             if self.config.attention_weight:
-                missed = attention_losses(output.attention_PBF, batch.supporting_BK) * labelled_N[rows]
+                missed = attention_losses(output.attention_PBF, batch.supporting_BK, batch.steps_BK) * labelled_N[rows]
                 loss = loss + self.config.attention_weight * missed.mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -249,6 +259,13 @@ def adam(named: Iterable[tuple[str, Tensor]], config: TrainingConfig) -> torch.o
         {"params": [p for name, p in parameters if is_bias(name)], "weight_decay": 0.0},
     ]
     return torch.optim.Adam(groups, lr=config.rate, fused=True)
+
+
+def set_decay(optimizer: torch.optim.Adam, config: TrainingConfig, epochs: int) -> None:
+    """The weight decay of the epoch after `epochs` finished ones, growing over `l2_warmup`."""
+    grown = min(1.0, epochs / config.l2_warmup) if config.l2_warmup else 1.0
+    weights, _ = optimizer.param_groups
+    weights["weight_decay"] = grown * config.l2
 
 
 def labelled(training: Questions, config: TrainingConfig) -> Tensor:

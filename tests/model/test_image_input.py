@@ -1,0 +1,138 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from dmnplus.data.batching import encode
+from dmnplus.data.example import DataError, Example, Picture, iter_sentences
+from dmnplus.data.pictures import regions_in, snake_order
+from dmnplus.data.vocabulary import Vocabulary
+from dmnplus.model import DMN, VARIANTS, NetworkConfig, attention_losses
+from dmnplus.model.image_input import RegionReader
+from tests.model.examples import whole
+from tests.model.pictures import Noise, mixtures
+
+CONFIGS = {name: replace(config, hidden=16, pixel_channels=16) for name, config in VARIANTS.items()}
+
+# The readers of pixels and of regions meet the same network; one variant shows it.
+CASES = {**{name: (config, "regions") for name, config in CONFIGS.items()}, "pixels": (CONFIGS["dmn+"], "pixels")}
+
+
+def encoded(kind: str = "regions"):
+    examples = mixtures()
+    vocabulary = Vocabulary.build(iter_sentences(examples), (example.answer for example in examples))
+    return vocabulary, encode(examples, vocabulary, pictures=Noise(kind))
+
+
+def network(vocabulary: Vocabulary, config: NetworkConfig, kind: str = "regions") -> DMN:
+    torch.manual_seed(0)
+    sizes = {name: len(getattr(vocabulary, name)) for name in ("words", "answers", "answer_words")}
+    return DMN(config, **sizes, pictures=Noise(kind).format)
+
+
+def test_snake_order_turns_round_at_every_row():
+    assert snake_order(3, 3) == [0, 1, 2, 5, 4, 3, 6, 7, 8]
+
+
+def test_regions_in_a_box_are_numbered_as_the_snake_reads():
+    assert regions_in((0, 0, 0.5, 1), rows=2, columns=2) == [0, 3]
+    assert regions_in((0.6, 0.6, 0.62, 0.62), rows=2, columns=2) == [2]
+
+
+def test_region_reader_is_linear_and_tanh_in_snake_order():
+    noise = Noise()
+    reader = RegionReader(noise.format, 5, 4)
+    grid = noise.read(torch.tensor([0]))
+    by_hand = [torch.tanh(reader.weight @ grid[0, y, x] + reader.bias) for y, x in ((0, 0), (0, 2), (1, 2), (1, 0))]
+    torch.testing.assert_close(reader(grid, None)[0, [0, 2, 3, 5]], torch.stack(by_hand))
+
+
+def test_a_picture_is_as_many_facts_as_it_has_regions():
+    _, questions = encoded()
+    batch = whole(questions)
+    assert questions.lengths_N.tolist() == [6, 6, 12, 12, 7, 7, 14, 2]
+    assert batch.mask_BF.sum(dim=1).tolist() == questions.lengths_N.tolist()
+    assert batch.places_BF[2].tolist() == [1] * 6 + [2] * 6 + [0, 0]
+    assert batch.places_BF[6].tolist() == [1] * 6 + [0] + [2] * 6 + [0]
+    # The same picture in two questions is read once: its regions have the same numbers.
+    torch.testing.assert_close(batch.facts_BF[0, :6], batch.facts_BF[4, 1:7])
+    torch.testing.assert_close(batch.facts_BF[2, :6], batch.facts_BF[3, 6:12])
+
+
+def test_labels_of_regions_follow_those_of_sentences():
+    _, questions = encoded()
+    batch = whole(questions)
+    # "Cats are cold." is fact 0; the left column of the picture after it, in snake order, its first and last region.
+    assert batch.supporting_BK[4].tolist()[:4] == [0, 1, 6, -1]
+    assert batch.steps_BK[4].tolist()[:4] == [0, 1, 1, -1]
+
+
+@pytest.mark.parametrize(("config", "kind"), CASES.values(), ids=CASES)
+def test_what_shares_the_batch_changes_nothing(config: NetworkConfig, kind: str):
+    vocabulary, questions = encoded(kind)
+    model = network(vocabulary, config, kind)
+    together = model(whole(questions))
+    for i in range(len(questions)):
+        alone = model(questions.batch(torch.tensor([i])))
+        F = alone.attention_PBF.shape[2]
+        torch.testing.assert_close(alone.logits[0], together.logits[i], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(alone.attention_PBF[:, 0], together.attention_PBF[:, i, :F], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("config", "kind"), CASES.values(), ids=CASES)
+def test_pictures_series_and_mixtures_are_overfit(config: NetworkConfig, kind: str):
+    vocabulary, questions = encoded(kind)
+    model, batch = network(vocabulary, config, kind), whole(questions)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for step in range(300):
+        loss = model.losses(model(batch), batch).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        if step == 0:
+            without = [name for name, p in model.named_parameters() if p.grad is None]
+            assert without == []
+        optimizer.step()
+        if loss < 0.05:
+            break
+    assert loss < 0.05
+
+
+def test_attention_is_drawn_to_the_labelled_regions():
+    vocabulary, questions = encoded()
+    model, batch = network(vocabulary, CONFIGS["dmn+"]), whole(questions)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    losses = []
+    for _ in range(100):
+        loss = attention_losses(model(batch).attention_PBF, batch.supporting_BK, batch.steps_BK).mean()
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert losses[-1] < losses[0] / 3
+
+
+def test_dropout_leaves_sentence_masks_off_regions():
+    vocabulary, questions = encoded()
+    model, batch = network(vocabulary, CONFIGS["dmn+"]), whole(questions)
+    masks = model.draw_dropout(batch, torch.Generator().manual_seed(0))
+    assert (masks.facts_BFH[batch.places_BF > 0] == 1).all()
+    assert (masks.facts_BFH[batch.places_BF == 0] == 0).any()
+    assert masks.regions_IRC is not None
+    assert masks.regions_IRC.shape == (6, 6, 5)
+    assert 0.3 < (masks.regions_IRC == 0).float().mean() < 0.7
+
+
+def test_uniform_start_keeps_biases_and_padding_zero():
+    vocabulary, _ = encoded()
+    model = network(vocabulary, replace(CONFIGS["dmn+"], start="uniform"))
+    assert model.embedding.weight[0].abs().max() == 0
+    assert model.fusion is not None
+    assert model.fusion.gru.input_bias.abs().max() == 0
+    assert 0.07 < model.embedding.weight.abs().max() <= 0.08
+
+
+def test_a_model_of_text_names_the_picture_that_it_cannot_read():
+    example = Example(facts=(Picture("cat.png"),), question="What is it?", answer=("cat",))
+    vocabulary = Vocabulary.build(iter_sentences([example]), [example.answer])
+    with pytest.raises(DataError, match=r"cat\.png is a picture, and this model reads text only"):
+        encode([example], vocabulary)
