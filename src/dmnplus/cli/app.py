@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dmnplus.cli import ask, data, demo, evaluate, results, train
+from dmnplus.cli import ask, data, demo, evaluate, features, results, train
 
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
@@ -22,6 +22,7 @@ app.command("eval")(evaluate.evaluate_run)
 app.command("ask")(ask.ask)
 app.command("demo")(demo.demo)
 app.command("results")(results.results)
+app.command("features")(features.features)
 app.command("settings")(train.settings)
 app.add_typer(data.app, name="data")
 
