@@ -14,6 +14,7 @@ from dmnplus.data.compare import compare, render
 from dmnplus.data.download import get_babi
 from dmnplus.data.generate import generate, write_dataset
 from dmnplus.data.location import default_data_root
+from dmnplus.data.scenes import KINDS, generate_scenes, write_scenes
 
 app = typer.Typer(help="Fetch, make and compare data.", no_args_is_help=True)
 get = typer.Typer(help="Download data from its official source.", no_args_is_help=True)
@@ -53,6 +54,22 @@ def generate_files(
     """Write simulated bAbI tasks in the official format."""
     for path in write_dataset(out, parse_tasks(task), {"train": questions, "test": test}, seed):
         typer.echo(path)
+
+
+@app.command("scenes")
+def draw_scenes(
+    out: Annotated[Path, typer.Argument(help="Folder for train/ and test/, each with questions.jsonl and pictures.")],
+    questions: Annotated[int, typer.Option(min=1, help="Questions to train on.")] = 10_000,
+    test: Annotated[int, typer.Option(min=1, help="Questions to test on.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same scenes.")] = 0,
+    kinds: Annotated[str, typer.Option(help="Kinds of questions, with commas.")] = ",".join(KINDS),
+) -> None:
+    """Draw simple scenes and write questions about them: on one picture, on series, and on pictures with sentences."""
+    chosen = [kind.strip() for kind in kinds.split(",")]
+    for split, count in (("train", questions), ("test", test)):
+        folder = out / split
+        examples = generate_scenes(folder, questions=count, seed=seed, kinds=chosen, split=split)
+        typer.echo(write_scenes(examples, folder))
 
 
 @app.command("compare")
