@@ -35,6 +35,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from dmnplus.data.example import DataError, Picture
+from dmnplus.data.pictures import PictureFormat
 
 FORMAT = 1
 """Raised whenever an older program could not read what this one writes, or the other way round."""
@@ -92,6 +93,21 @@ class FeatureStore:
     @property
     def channels(self) -> int:
         return self.description["channels"]
+
+    @property
+    def format(self) -> PictureFormat:
+        """What a model must have been trained on to read this store."""
+        said = self.description
+        rows, columns = self.grid
+        return PictureFormat(
+            kind="regions",
+            size=said["size"],
+            rows=rows,
+            columns=columns,
+            channels=self.channels,
+            backbone=said["backbone"],
+            weights=said["weights"],
+        )
 
     def index(self, picture: Picture) -> int:
         """The row of a picture, by its path from the folder of pictures, or by its file name where only one has it.
