@@ -67,8 +67,8 @@ class FeatureStore:
             raise DataError(f"{path}: no store of features is there; `dmnplus features` makes one")
         header = _read_header(path / STORE)
         try:
-            regions = np.load(path / REGIONS, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+            regions = np.lib.format.open_memmap(path / REGIONS, mode="r")
+        except (OSError, ValueError, EOFError) as error:
             raise _damaged(path / REGIONS, str(error)) from None
         expected = (len(header["names"]), *_row_shape(header["description"]))
         if regions.shape != expected or regions.dtype != np.dtype(header["dtype"]):
@@ -198,10 +198,12 @@ class StoreWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if not self.finished:
-                # What an interrupt left after the last line of progress is good, too.
-                if kind is None or not issubclass(kind, StoreFullError):
-                    self._sync()
-                self._file.close()
+                try:
+                    # What an interrupt left after the last line of progress is good, too.
+                    if kind is None or not issubclass(kind, StoreFullError):
+                        self._sync()
+                finally:
+                    self._file.close()
         except OSError as error:
             if kind is None:
                 raise self._unwritable(error) from error
