@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from dmnplus.data.scenes import read_scenes
 from dmnplus.model import VARIANTS
 
 COMMANDS = ["train", "train babi", "eval", "ask", "demo", "settings", "data", "data get", "data get babi"]
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "data generate", "data compare"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "data generate", "data scenes", "data compare"])
 def test_every_command_has_help(dmnplus, command: str):
     result = dmnplus(*command.split(), "--help")
     assert result.status == 0
@@ -48,6 +49,7 @@ def test_version(dmnplus):
         (["eval", "nowhere"], "dmnplus train"),
         (["ask", "nowhere"], "dmnplus train"),
         (["data", "generate", "out", "--task", "0"], "it takes numbers from 1 to 20"),
+        (["data", "scenes", "out", "--kinds", "counting,size"], "kind 'size' is not one of existence"),
         (["settings", "--set", "model.hidden=none"], "model.hidden is 'none'"),
         (["nonsense"], "nonsense"),
     ],
@@ -160,6 +162,15 @@ def test_generated_files_can_be_trained_on(dmnplus, tmp_path: Path):
     quick = ["--set=model.hidden=8", "--set=training.epochs=1"]
     out = tmp_path / "run"
     assert dmnplus("train", "babi", "--task", "15", "--data", tmp_path / "made", *quick, "--out", out).status == 0
+
+
+def test_scenes_are_drawn_for_training_and_test(dmnplus, tmp_path: Path):
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    result = dmnplus(
+        "data", "scenes", tmp_path / "made", "--questions", "20", "--test", "5", "--kinds", "change, mixed"
+    )
+    assert result.status == 0, result.err
+    assert [len(read_scenes(Path(line))) for line in result.out.splitlines()] == [20, 5]
 
 
 def test_compare_prints_ours_beside_the_real_ones(dmnplus, babi_archive: Path):
