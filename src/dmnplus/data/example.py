@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -92,6 +93,31 @@ def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[S
     if cut < 1:
         raise DataError(f"{len(examples)} questions are too few to hold out a share of {share}; give at least 2")
     return examples[:cut], examples[cut:]
+
+
+def split_by_picture(
+    examples: Sequence[Example], share: float = 0.1, seed: int = 0
+) -> tuple[list[Example], list[Example]]:
+    """Training and validation questions without a picture in common: a random `share` of the pictures validates.
+
+    Which pictures depends on their paths and `seed`, not on the order of `examples`. Raises DataError for a question
+    without a picture, or whose pictures fall on both sides.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"validation share {share} is not between 0 and 1")
+    paths = sorted({picture.path for picture in iter_pictures(examples)})
+    count = max(1, round(len(paths) * share))
+    if len(paths) <= count:
+        raise DataError(f"{len(paths)} pictures are too few to hold out a share of {share}; give at least 2")
+    held_out = set(random.Random(seed).sample(paths, count))
+    sides: tuple[list[Example], list[Example]] = [], []
+    for example in examples:
+        side = {picture.path in held_out for picture in iter_pictures([example])}
+        if len(side) != 1:
+            problem = "has pictures in both parts" if side else "has no picture"
+            raise DataError(f"{example.source}: {problem}; split these questions in another way")
+        sides[side.pop()].append(example)
+    return sides
 
 
 def iter_sentences(examples: Sequence[Example]) -> Iterator[str]:

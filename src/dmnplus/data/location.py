@@ -12,11 +12,19 @@ ENVIRONMENT_VARIABLE = "DMNPLUS_DATA"
 def default_data_root() -> Path:
     """The folder in the environment variable DMNPLUS_DATA, else `data` in this user's cache folder for dmnplus.
 
-    The cache folder follows the platform: XDG_CACHE_HOME or ~/.cache, ~/Library/Caches, or %LOCALAPPDATA%.
-    The folder need not exist. https://specifications.freedesktop.org/basedir-spec/latest/
+    The folder need not exist.
     """
     if named := os.environ.get(ENVIRONMENT_VARIABLE):
         return Path(named).expanduser()
+    return cache_folder() / "data"
+
+
+def cache_folder() -> Path:
+    """This user's cache folder for dmnplus; it need not exist.
+
+    It follows the platform: XDG_CACHE_HOME or ~/.cache, ~/Library/Caches, or %LOCALAPPDATA%.
+    https://specifications.freedesktop.org/basedir-spec/latest/
+    """
     if sys.platform == "win32":
         cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -26,4 +34,4 @@ def default_data_root() -> Path:
         # The XDG specification has relative paths ignored.
         if not cache.is_absolute():
             cache = Path.home() / ".cache"
-    return cache / "dmnplus" / "data"
+    return cache / "dmnplus"
