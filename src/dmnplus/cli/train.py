@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tomli_w
 import typer
 from rich.console import Console
 from rich.table import Table
 
+from dmnplus.cli.picture_data import DATASETS, open_pictures, picture_splits, without_pictures
 from dmnplus.cli.sources import babi_splits, parse_tasks
+
+if TYPE_CHECKING:
+    from dmnplus.training.run import Job
 
 app = typer.Typer(help="Train a network.", no_args_is_help=True)
 
@@ -20,6 +24,11 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated. See `dmnplus settings`."),
 ]
+Starts = Annotated[int, typer.Option(min=1, help="Random starts; the best by validation loss is kept.")]
+Seed = Annotated[int, typer.Option(help="Seed of the first start; the next ones count up.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads of each process; 0 shares the cores out.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")]
 
 
 @app.callback()
@@ -48,51 +57,103 @@ def train_babi(
     variant: Variant = "dmn+",
     recipe: Recipe = None,
     settings: Settings = None,
-    starts: Annotated[int, typer.Option(min=1, help="Random starts; the best by validation loss is kept.")] = 1,
-    seed: Annotated[int, typer.Option(help="Seed of the first start; the next ones count up.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")] = 1,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of each process; 0 shares the cores out.")] = 0,
+    starts: Starts = 1,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    threads: Threads = 0,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/babi-TASK-VARIANT.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")] = False,
+    resume: Resume = False,
 ) -> None:
     """Train on bAbI tasks by the paper's protocol; one model a task.
 
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
-    from dmnplus.cli.progress import watching
     from dmnplus.config import resolve
-    from dmnplus.training.run import Job, train_runs
+    from dmnplus.training.run import Job
 
-    console = Console()
     tasks = parse_tasks(task)
-    planned = []
+    planned = {}
     for number in tasks:
         config = resolve(variant=variant, task=number, recipe=recipe, settings=settings or ())
         splits = babi_splits(number, data, language, config.data.validation_share, train, valid, test)
         folder = out or Path("runs") / f"babi-{number}-{variant}"
-        planned.append(
-            Job(folder / f"babi-{number}" if out and len(tasks) > 1 else folder, config, splits, seed, starts)
-        )
-    names = {job.folder: f"task {number}" for number, job in zip(tasks, planned, strict=True)}
+        folder = folder / f"babi-{number}" if out and len(tasks) > 1 else folder
+        planned[f"task {number}"] = Job(folder, config, splits, seed, starts)
+    _train(planned, jobs, threads, resume)
+
+
+@app.command("pictures")
+def train_pictures(
+    dataset: Annotated[str, typer.Argument(help=f"{', '.join(DATASETS)}.")],
+    data: Annotated[Path, typer.Option(help="The data set's folder or official archive.")],
+    features: Annotated[
+        Path | None, typer.Option(help="Regions made by `dmnplus features`. Without: pixels, read by convolutions.")
+    ] = None,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Hide the pictures: the baseline of the question alone.")
+    ] = False,
+    hold_out: Annotated[
+        float, typer.Option(min=0, max=0.9, help="DAQUAR: share of the training photos to measure on.")
+    ] = 0.0,
+    variant: Variant = "dmn+",
+    recipe: Recipe = None,
+    settings: Settings = None,
+    starts: Starts = 1,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    threads: Threads = 0,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/DATASET-VARIANT.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Train on questions about pictures: regions of a backbone, or pixels read by convolutions trained along.
+
+    Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
+    """
+    from dmnplus.config import resolve
+    from dmnplus.training.baselines import first_words, most_frequent_by
+    from dmnplus.training.run import Job
+
+    config = resolve(variant=variant, recipe=recipe, settings=settings or ())
+    splits = picture_splits(dataset, data, validation_share=config.data.validation_share, hold_out=hold_out)
+    splits = without_pictures(splits) if blind else splits
+    everything = [*splits.training, *splits.validation, *splits.test]
+    pictures = open_pictures(everything, config.data, features)
+    folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
+    measured = splits.test or splits.validation
+    for words in (0, 2):
+        guess = most_frequent_by(splits.training, first_words(words))
+        right = sum(guess(example) == example.answer for example in measured) / len(measured)
+        after = f" after the question's first {words} words" if words else ""
+        typer.echo(f"most frequent answer{after}: accuracy {right:.1%}")
+    _train({dataset: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
+
+
+def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool) -> None:
+    """Train what is planned, by name, with its progress and its results on the terminal."""
+    from dmnplus.cli.progress import watching
+    from dmnplus.training.run import train_runs
+
+    console = Console()
+    names = {job.folder: name for name, job in planned.items()}
 
     def label(folder: Path) -> str:
         return names.get(folder) or f"{names[folder.parent]} {folder.name.replace('-', ' ')}"
 
     try:
-        with watching(console, label, planned[0].config.training) as watch:
-            records = train_runs(planned, processes=jobs, threads=threads, resume=resume, watch=watch)
+        with watching(console, label, next(iter(planned.values())).config.training) as watch:
+            records = train_runs([*planned.values()], processes=jobs, threads=threads, resume=resume, watch=watch)
     except KeyboardInterrupt:
-        folders = ", ".join(str(job.folder) for job in planned)
+        folders = ", ".join(map(str, names))
         Console(stderr=True).print(
             f"stopped; {folders} holds the best model of the finished epochs, and --resume goes on from there",
             highlight=False,
             soft_wrap=True,
         )
         raise typer.Exit(130) from None
-    console.print(results_table(tasks, records))
-    for job in planned:
-        console.print(f"model in {job.folder}", highlight=False, soft_wrap=True)
+    console.print(results_table([*planned], records))
+    for folder in names:
+        console.print(f"model in {folder}", highlight=False, soft_wrap=True)
 
 
 def settings(
@@ -107,17 +168,17 @@ def settings(
     typer.echo(tomli_w.dumps(plain(resolve(variant=variant, task=task, recipe=recipe, settings=settings or ()))))
 
 
-def results_table(tasks: list[int], records: list[dict[str, Any]]) -> Table:
-    """The selected start of each task, and the spread over its starts."""
+def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
+    """The selected start of each run, and the spread over its starts."""
     table = Table(box=None, header_style="bold")
-    for name in ("task", "seed", "epochs", "time", "validation loss", "validation error", "test error", "over starts"):
+    for name in ("", "seed", "epochs", "time", "validation loss", "validation error", "test error", "over starts"):
         table.add_column(name, justify="right")
-    for task, record in zip(tasks, records, strict=True):
+    for run, record in zip(runs, records, strict=True):
         fit, test = record["fit"], record.get("test")
         errors = [start["test_error"] for start in record.get("starts", {}).values() if "test_error" in start]
         spread = f"{min(errors):.1%} to {max(errors):.1%}" if len(errors) > 1 else ""
         table.add_row(
-            str(task),
+            run,
             str(record["seed"]),
             f"{fit['epochs']} (best {fit['best_epoch']})",
             f"{fit['seconds']:.0f} s",

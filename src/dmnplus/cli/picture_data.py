@@ -1,0 +1,110 @@
+"""Data sets of questions about pictures, as `train pictures` and `eval` name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dmnplus.data.daquar import read_daquar
+from dmnplus.data.easy_vqa import easy_vqa_splits, read_easy_vqa
+from dmnplus.data.example import DataError, Example, Splits, iter_pictures, split_by_picture
+from dmnplus.data.nlvr import nlvr_splits, read_nlvr
+from dmnplus.data.scenes import read_scenes
+
+if TYPE_CHECKING:
+    from dmnplus.data.pictures import PictureFormat, Pictures
+    from dmnplus.training.trainer import DataConfig
+
+DATASETS = ("scenes", "easy-vqa", "daquar", "nlvr")
+
+
+def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, hold_out: float = 0.0) -> Splits:
+    """The splits of a data set in `data`, its folder or archive.
+
+    Official where there are such. DAQUAR's test questions are its own file: `hold_out` keeps that share of the training
+    photos back to measure on.
+    """
+    match dataset:
+        case "scenes":
+            training, validation = split_by_picture_sets(read_scenes(data / "train"), validation_share)
+            return Splits("scenes", training, validation, read_scenes(data / "test"))
+        case "easy-vqa":
+            return easy_vqa_splits(data)
+        case "nlvr":
+            return nlvr_splits(data)
+        case "daquar":
+            examples = read_daquar(data)
+            test: list[Example] = []
+            if hold_out:
+                examples, test = split_by_picture(examples, hold_out, seed=1)
+            training, validation = split_by_picture(examples, validation_share)
+            return Splits("daquar", training, validation, test)
+    raise ValueError(f"unknown data set {dataset!r}; there are {', '.join(DATASETS)}")
+
+
+def read_questions(dataset: str, data: Path, *, images: Path | None = None) -> list[Example]:
+    """The test questions of a data set; `data` is a file, a folder or an archive, `images` where the pictures are."""
+    match dataset:
+        case "scenes":
+            return read_scenes(data / "test" if (data / "test").is_dir() else data)
+        case "easy-vqa":
+            return read_easy_vqa(data, "test")
+        case "nlvr":
+            return read_nlvr(data, "test")
+        case "daquar":
+            return read_daquar(data, pictures=images)
+    raise ValueError(f"unknown data set {dataset!r}; there are {', '.join(DATASETS)}")
+
+
+def split_by_picture_sets(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
+    """The last `share` validates, cut where no picture is on both sides; pictures follow each other in `examples`."""
+    cut = len(examples) - max(1, round(len(examples) * share))
+    while cut < len(examples) and {*iter_pictures(examples[cut - 1 : cut])} & {*iter_pictures(examples[cut : cut + 1])}:
+        cut += 1
+    if not 0 < cut < len(examples):
+        raise DataError(f"{len(examples)} questions are too few to hold out a share of {share}; give more")
+    return examples[:cut], examples[cut:]
+
+
+def without_pictures(splits: Splits) -> Splits:
+    """The same questions with no picture to look at: what a model reaches by the question alone."""
+
+    def blind(examples: Sequence[Example]) -> list[Example]:
+        said = [tuple(fact for fact in example.facts if isinstance(fact, str)) for example in examples]
+        # A memory over nothing is not defined; every question gets the same empty fact.
+        return [
+            replace(e, facts=facts or ("nothing",), supporting=(), regions=())
+            for e, facts in zip(examples, said, strict=True)
+        ]
+
+    parts = (splits.training, splits.validation, splits.test)
+    return Splits(f"{splits.name} without pictures", *map(blind, parts))
+
+
+def open_pictures(
+    examples: Sequence[Example], config: DataConfig, store: Path | None, wanted: PictureFormat | None = None
+) -> Pictures | None:
+    """Where the pictures of `examples` are read from: a `store` of features, or their files as pixels; None without.
+
+    `wanted` is what a trained model reads. Raises `DataError` where that is not what there is.
+    """
+    from dmnplus.vision.pixels import Pixels
+    from dmnplus.vision.store import FeatureStore
+
+    pictures = list(dict.fromkeys(iter_pictures(examples)))
+    if not pictures:
+        return None
+    if store is not None:
+        features = FeatureStore.open(store)
+        if wanted is not None and features.format != wanted:
+            raise DataError(f"{store}: holds {features.format}, and the model was trained on {wanted}")
+        return features
+    if wanted is not None and wanted.kind == "regions":
+        raise DataError(
+            f"the model reads regions of {wanted.backbone} at {wanted.size} pixels; make them with `dmnplus features` "
+            "and give --features STORE"
+        )
+    size, grid = (wanted.size, wanted.rows) if wanted else (config.image_size, config.image_grid)
+    return Pixels(pictures, size=size, grid=grid)
