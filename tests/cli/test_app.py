@@ -11,7 +11,7 @@ from dmnplus.model import VARIANTS
 COMMANDS = ["train", "train babi", "eval", "ask", "demo", "settings", "data", "data get", "data get babi"]
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS, "data generate", "data compare"])
+@pytest.mark.parametrize("command", ["", *COMMANDS, "data generate", "data compare", "features"])
 def test_every_command_has_help(dmnplus, command: str):
     result = dmnplus(*command.split(), "--help")
     assert result.status == 0
