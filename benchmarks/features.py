@@ -41,7 +41,7 @@ BACKBONES = ("torchvision/squeezenet1_1", "torchvision/vgg19")
 def main() -> None:
     arguments = _arguments()
     torch.set_num_threads(arguments.threads)
-    console = Console(width=120)
+    console = Console(width=140)
     machine = {**_machine(torch.device("cpu")), "torchvision": torchvision.__version__, "pillow": PIL.__version__}
     console.print(" · ".join(f"{key} {value}" for key, value in machine.items()), highlight=False)
     options = {key: str(value) if isinstance(value, Path) else value for key, value in vars(arguments).items()}
@@ -142,7 +142,8 @@ def _plain(name: str) -> tuple[Callable[[Image.Image], Tensor], torch.nn.Module]
             v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
         ]
     )
-    return transform, models.get_model(network, weights=None).eval().features
+    model: Any = models.get_model(network, weights=None)
+    return transform, model.eval().features
 
 
 @torch.inference_mode()

@@ -26,6 +26,9 @@ class Backbone(nn.Module):
     picture in pixels, grid (rows and columns) and channels.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, name: str, trunk: nn.Module, read: Callable[[Tensor], Tensor], mean: Any, std: Any, size: int):
         super().__init__()
         # Channels last, as the pixels come, is what convolutions run fastest in.
@@ -154,7 +157,7 @@ def _torchvision_trunk(name: str, model: nn.Module) -> nn.Module:
 def _timm(name: str, network: str, size: int, weights: str | Path) -> Backbone:
     try:
         import timm
-        import timm.data
+        from timm.data.config import resolve_model_data_config
     except ImportError:
         raise _not_installed("timm") from None
     if not timm.is_model(network):
@@ -173,7 +176,7 @@ def _timm(name: str, network: str, size: int, weights: str | Path) -> Backbone:
     # Networks with position embeddings fit them to the grid.
     if hasattr(model, "set_input_size"):
         model.set_input_size(img_size=(size, size))
-    config = timm.data.resolve_model_data_config(model)
+    config = resolve_model_data_config(model)
     return Backbone(name, model, lambda x: _timm_grid(model, x), config["mean"], config["std"], size)
 
 
