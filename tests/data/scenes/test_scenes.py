@@ -97,7 +97,7 @@ def test_no_answer_is_common_within_a_form_nor_for_a_question(kind: str) -> None
     forms: dict[str, Counter[str]] = defaultdict(Counter)
     texts: dict[str, Counter[str]] = defaultdict(Counter)
     choices: dict[str, tuple[str, ...]] = {}
-    for _, asked in asked_of(kind, 2000):
+    for _, asked in asked_of(kind, 1000):
         forms[asked.form][asked.answer] += 1
         texts[asked.text][asked.answer] += 1
         choices[asked.form] = asked.choices
@@ -105,7 +105,7 @@ def test_no_answer_is_common_within_a_form_nor_for_a_question(kind: str) -> None
         assert set(answers) == set(choices[form])
         assert max(answers.values()) <= min(answers.values()) + 3, form
     for text, answers in texts.items():
-        if answers.total() >= 30:
+        if answers.total() >= 15:
             assert max(answers.values()) / answers.total() < 0.65, text
 
 
@@ -114,7 +114,7 @@ def test_sentences_alone_and_the_picture_alone_are_near_chance() -> None:
     by_sentences: dict[object, Counter[str]] = defaultdict(Counter)
     by_picture: dict[object, Counter[str]] = defaultdict(Counter)
     size: Counter[str] = Counter()
-    for (scene,), asked in asked_of("mixed", 4000):
+    for (scene,), asked in asked_of("mixed", 1500):
         names = [word.rstrip(".?") for sentence in asked.sentences for word in sentence.split()]
         # How often the question's last words are told, how many sentences there are, and where the picture is.
         word = asked.text.split()[-1].rstrip("?")
@@ -172,7 +172,7 @@ def test_scenes_are_the_same_on_every_machine() -> None:
     lines = "\n".join(
         f"{asked.text} {asked.answer} {asked.sentences}" for _, questions in compose(700) for _, asked in questions
     )
-    assert hashlib.sha256(lines.encode()).hexdigest()[:16] == "60577427148e277c"
+    assert hashlib.sha256(lines.encode()).hexdigest()[:16] == "166748c33da0be67"
 
 
 def test_regions_and_supporting_facts_point_at_what_matters(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def generate_scenes(
         names = [f"{number:06}-{place}.png" for place in range(1, len(pictures) + 1)]
         paths = [folder / (name if len(pictures) > 1 else f"{number:06}.png") for name in names]
         for scene, path in zip(pictures, paths, strict=True):
-            draw(scene, background).save(path)
+            # Twice as fast as the default, and a quarter larger.
+            draw(scene, background).save(path, compress_level=1)
         facts = [Picture(str(path)) for path in paths]
         for kind, question in asked:
             source = Source(f"generated scenes {split} (seed {seed})", len(examples) + 1, f"scenes/{kind}")

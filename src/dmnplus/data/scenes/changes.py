@@ -15,8 +15,8 @@ def change(tracks: Sequence[Track]) -> Iterator[Asked]:
     yield from _what(tracks)
     for position, track in enumerate(tracks):
         moves, recolours = _moves(track), _recolours(track)
-        called = _names(tracks, position)
-        for name in called:
+        there = [(index, thing) for index, thing in enumerate(track) if thing]
+        for name in _names(tracks, position):
             if len(moves) == 1:
                 yield Asked(
                     form="change where",
@@ -26,13 +26,12 @@ def change(tracks: Sequence[Track]) -> Iterator[Asked]:
                     look=_steps(*moves[0]),
                 )
             if None not in track:
-                first, last = (0, track[0]), (len(track) - 1, track[-1])
                 yield Asked(
                     form="change did it move",
                     text=f"Did the {name} move?",
                     answer=yes_no(bool(moves)),
                     choices=YES_NO,
-                    look=_steps(*(moves[0] if moves else (first, last))),
+                    look=_steps(*(moves[0] if moves else (there[0], there[-1]))),
                 )
             if len(recolours) == 1:
                 before, after = recolours[0]

@@ -131,13 +131,15 @@ def _owned_thing(random: Random, scene: Scene, told: str, wanted: str) -> Iterat
         )
 
 
-def _referents(random: Random, scene: Scene) -> Iterator[tuple[Thing, str, Description]]:
-    """Things with an attribute that sentences may tell of, and a name that does not give that attribute away."""
-    for position, thing in enumerate(scene):
-        for attribute in VALUES:
-            found = names(thing, without(scene, position), [name for name in VALUES if name != attribute])
-            if found:
-                yield thing, attribute, random.choice(found)
+def _referents(random: Random, scene: Scene) -> list[tuple[Thing, str, Description]]:
+    """Up to two things with an attribute that sentences may tell of, and a name that does not give it away."""
+    found = [
+        (thing, attribute, name)
+        for position, thing in enumerate(scene)
+        for attribute in VALUES
+        for name in names(thing, without(scene, position), [name for name in VALUES if name != attribute])
+    ]
+    return random.sample(found, min(len(found), 2))
 
 
 def _told(
