@@ -93,6 +93,9 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     text = refusal(lambda: read_easy_vqa(broken, "train", folder=tmp_path / "here"), tmp_path)
     assert "easy-vqa.tar.gz: is a damaged or incomplete archive" in text
     assert not (tmp_path / "here").exists()
+    # A file where the folder should go.
+    text = refusal(lambda: read_easy_vqa(broken, "train", folder=broken / "here"), tmp_path)
+    assert text.startswith("easy-vqa.tar.gz/here: cannot be made")
 
 
 def test_the_real_archive(data_root: Path, tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _nouns(folder: Path | None) -> Any:
             weakref.finalize(self, opened.close)
             return opened
 
-        def map_wn(self, *_: object) -> None:
+        def map_wn(self, version: str = "") -> None:
             """No mapping to another version of WordNet, which would need `index.sense`."""
 
         map_wn30 = map_wn
