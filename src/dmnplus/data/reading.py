@@ -84,6 +84,8 @@ def unpacked(path: Path, folder: Path | None = None) -> Path:
             # Another process may have been faster: a folder appears whole or not at all.
             if not folder.is_dir() or not any(folder.iterdir()):
                 raise
+        except OSError as error:
+            raise DataError(f"{folder}: cannot be made ({error.strerror or error}); choose another folder") from error
     return folder
 
 

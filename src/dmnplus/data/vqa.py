@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,15 +165,17 @@ def _object(entry: Any, where: str) -> Mapping[str, Any]:
 
 def _get(entry: Mapping[str, Any], key: str, kind: type, where: str) -> Any:
     value = entry.get(key)
+    # People, and models, may give an empty answer.
+    empty = isinstance(value, str) and not value.strip() and key != "answer"
     # Not isinstance(): True is an int to Python.
-    if type(value) is not kind or (kind is str and not value.strip() and key != "answer"):
+    if type(value) is not kind or empty:
         wanted = {int: "a number", str: "a text", list: "a list"}[kind]
         problem = f"has {value!r:.60} as {key!r}" if key in entry else f"has no {key!r}"
         raise DataError(f"{where} {problem}, where {wanted} belongs; fetch the file again")
     return value
 
 
-def _namer(subtype: Any, folder: Path | None):
+def _namer(subtype: Any, folder: Path | None) -> Callable[[int], str | None]:
     """A function from image id to file name, or to None for a photo that `folder` lacks."""
     if folder is None:
         prefix = f"COCO_{subtype}_" if isinstance(subtype, str) else "COCO_"

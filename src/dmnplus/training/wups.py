@@ -4,9 +4,9 @@ Answers are sets of words. With a measure m of two words in [0, 1], an answer A 
 
     min( prod_{a in A} max_{t in T} m(a, t),  prod_{t in T} max_{a in A} m(a, t) ).
 
-Accuracy takes m(a, t) = 1 if a = t, else 0: the sets must be the same. WUPS takes the Wu-Palmer similarity of the words in
-WordNet, the largest over their meanings as nouns, times 0.1 where it is below a threshold; equal words have 1, a word
-that WordNet does not know has 0. Malinowski and Fritz 2014, https://arxiv.org/abs/1410.0210, section 4 and their
+Accuracy takes m(a, t) = 1 if a = t, else 0: the sets must be the same. WUPS takes the Wu-Palmer similarity in WordNet,
+the largest over the words' meanings as nouns, times 0.1 where it is below a threshold; equal words have 1, a word that
+WordNet does not know has 0. Malinowski and Fritz 2014, https://arxiv.org/abs/1410.0210, section 4 and their
 `calculate_wups.py`.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -68,7 +69,7 @@ def daquar_scores(
 def set_score(predicted: Sequence[str], truth: Sequence[str], measure: Similarity) -> float:
     """How well two sets of words match under `measure`, 0 to 1; words in a tuple may repeat, an empty one matches none.
 
-    The word that is looked for comes first in `measure`, as in the official script: Wu-Palmer is not quite symmetric.
+    The word that is looked for comes first in `measure`, as in the official script.
     """
     answers, wanted = set(predicted), set(truth)
     if not answers or not wanted:
@@ -131,9 +132,12 @@ def _nouns(folder: Path | None) -> Any:
                 return io.StringIO("".join(f"{number:02} file{number} 1\n" for number in range(45)))
             if "noun" not in file:
                 return io.StringIO()
-            return (root / file).open(encoding="utf-8")
+            opened = (root / file).open(encoding="utf-8")
+            # The base class keeps data.noun open and never closes it.
+            weakref.finalize(self, opened.close)
+            return opened
 
-        def map_wn(self, *_: object) -> None:
+        def map_wn(self, version: str = "") -> None:
             """No mapping to another version of WordNet, which would need `index.sense`."""
 
         map_wn30 = map_wn
