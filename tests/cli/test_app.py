@@ -9,8 +9,23 @@ import pytest
 from dmnplus.data.scenes import read_scenes
 from dmnplus.model import VARIANTS
 
-COMMANDS = ["train", "train babi", "eval", "ask", "demo", "settings", "data", "data get", "data get babi",
-"data generate", "data scenes", "data compare", "features", "results", "train pictures"]
+COMMANDS = [
+    "train",
+    "train babi",
+    "eval",
+    "ask",
+    "demo",
+    "settings",
+    "data",
+    "data get",
+    "data get babi",
+    "data generate",
+    "data scenes",
+    "data compare",
+    "features",
+    "results",
+    "train pictures",
+]
 
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
