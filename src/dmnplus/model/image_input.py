@@ -44,7 +44,8 @@ class PixelReader(nn.Module):
     def __init__(self, pictures: PictureFormat, channels: int) -> None:
         super().__init__()
         halvings = round(math.log2(pictures.size / pictures.rows))
-        widths = [pictures.channels, *[channels // 2] * (halvings > 1), *[channels] * max(1, halvings - 1)]
+        # Few channels where there are many pixels.
+        widths = [pictures.channels, *(max(channels // 2 ** max(halvings - 2 - i, 0), 8) for i in range(halvings))]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
