@@ -7,10 +7,10 @@ import torch
 from dmnplus.data.example import DataError
 from dmnplus.model import DMN, NetworkConfig
 from dmnplus.training.checkpoint import CHECKPOINT, METRICS, WEIGHTS, read_tensors
-from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias
+from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias, set_decay
 from tests.model.examples import encoded, moves, network
 
-CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01)
+CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01, l2_warmup=5)
 VOCABULARY, TRAINING = encoded(moves(60))
 VALIDATION = TRAINING
 
@@ -124,6 +124,16 @@ def test_l2_decays_weights_and_not_biases(tmp_path: Path):
     }
     assert not is_bias("memory.gate.W1_question")
     assert is_bias("answer.cell.bias_ih")
+
+
+def test_l2_grows_over_its_warmup(tmp_path: Path):
+    config = TrainingConfig(l2=0.5, l2_warmup=4)
+    run = trainer(tmp_path / "run", config)
+    strengths = []
+    for epochs in (0, 1, 4, 9):
+        set_decay(run.optimizer, config, epochs)
+        strengths.append([group["weight_decay"] for group in run.optimizer.param_groups])
+    assert strengths == [[0, 0], [0.125, 0], [0.5, 0], [0.5, 0]]
 
 
 def test_supervised_attention_finds_the_labelled_facts(tmp_path: Path):
