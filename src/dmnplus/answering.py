@@ -75,9 +75,7 @@ class QuestionAnswerer:
         )
 
     def _text(self, ids: tuple[int, ...]) -> str:
-        if self.config.model.answer == "words":
-            return ",".join(self.vocabulary.answer_words[i] for i in ids)
-        return self.vocabulary.answers[ids[0]]
+        return ",".join(self.vocabulary.answer_of(ids, by_word=self.config.model.answer == "words"))
 
 
 def load(path: str | Path) -> QuestionAnswerer:

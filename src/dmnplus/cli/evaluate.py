@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from dmnplus.cli.picture_data import DATASETS, open_pictures, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import find_babi, read_babi, read_babi_file
 from dmnplus.data.example import DataError, Example
@@ -24,6 +27,14 @@ def evaluate_run(
         str | None,
         typer.Argument(help="Official archive, its folder, a file in its format, or generated:QUESTIONS[:SEED]."),
     ] = None,
+    questions: Annotated[
+        Path | None, typer.Option(help="The questions, in the format of the data set that the run was trained on.")
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the questions' pictures.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Their regions, made by `dmnplus features`.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's weights, to make regions that --features does not give.")
+    ] = None,
     task: Annotated[int | None, typer.Option(help="bAbI task; default: the one the run was trained on.")] = None,
     split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
     language: Annotated[str, typer.Option(help="Folder of the archive: en, en-10k, hn, shuffled, ...")] = "en-10k",
@@ -32,16 +43,50 @@ def evaluate_run(
     """Print accuracy, error by type of question, and how the attention agrees with the supporting facts."""
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.data.batching import encode
-    from dmnplus.training.metrics import evaluate
+    from dmnplus.training.metrics import evaluate, predictions
     from dmnplus.training.run import load_model
 
     config, vocabulary, model = load_model(run)
-    examples = _read(run, data, task, split, language)
-    result = evaluate(model, encode(examples, vocabulary, last_facts=config.data.last_facts), examples)
-    if as_json:
-        typer.echo(json.dumps(result.to_json(), indent=2))
+    dataset = trained_on(run)
+    if dataset in DATASETS:
+        source = questions or (Path(data) if data else None)
+        if source is None:
+            raise DataError(f"the run was trained on {dataset}; give --questions FILE or the data set's folder")
+        examples = read_questions(dataset, source, images=images)
+        if model.pictures is None:
+            examples = without_pictures(examples)
+        pictures = open_pictures(examples, config.data, features, model.pictures, weights)
     else:
-        _print(Console(), result)
+        examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
+    encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
+    result = evaluate(model, encoded, examples)
+    wups = _wups(predictions(model, encoded, vocabulary), examples) if dataset == "daquar" else None
+    if as_json:
+        typer.echo(json.dumps({**result.to_json(), **({"wups": wups} if wups else {})}, indent=2))
+        return
+    console = Console()
+    _print(console, result)
+    for threshold, score in (wups or {}).items():
+        console.print(f"WUPS at {threshold}: {score:.2%}", highlight=False)
+
+
+def _wups(answers: Sequence[tuple[str, ...]], examples: Sequence[Example]) -> dict[str, float] | None:
+    """WUPS by threshold; without WordNet none, and a line that says what is missing."""
+    from dmnplus.training.wups import daquar_scores, wordnet_similarity
+
+    try:
+        scores = daquar_scores(answers, [example.answer for example in examples], wordnet_similarity())
+    except DataError as error:
+        Console(stderr=True).print(f"[yellow]no WUPS:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        return None
+    return {"0.9": scores.wups_09, "0.0": scores.wups_00}
+
+
+def trained_on(run: Path) -> str:
+    """The data set that a run's record names: `daquar`, `babi/2`, ...; empty if there is no record."""
+    from dmnplus.training.checkpoint import RUN, read_json
+
+    return str(read_json(run / RUN).get("data", "")).partition(" ")[0] if (run / RUN).exists() else ""
 
 
 def _read(run: Path, data: str | None, task: int | None, split: str, language: str) -> list[Example]:
@@ -55,12 +100,9 @@ def _read(run: Path, data: str | None, task: int | None, split: str, language: s
 
 
 def _trained_task(run: Path) -> int:
-    from dmnplus.training.checkpoint import RUN, read_json
-
-    name = str(read_json(run / RUN).get("data", ""))
-    number = name.removeprefix("babi/").partition(" ")[0]
+    number = trained_on(run).removeprefix("babi/")
     if not number.isdigit():
-        raise DataError(f"{run / RUN} does not say which bAbI task the run was trained on; give --task")
+        raise DataError(f"{run}: its record does not say which bAbI task the run was trained on; give --task")
     return int(number)
 
 

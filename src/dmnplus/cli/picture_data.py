@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +10,15 @@ from typing import TYPE_CHECKING
 
 from dmnplus.data.daquar import read_daquar
 from dmnplus.data.easy_vqa import easy_vqa_splits, read_easy_vqa
-from dmnplus.data.example import DataError, Example, Splits, iter_pictures, split_by_picture
+from dmnplus.data.example import DataError, Example, Picture, Splits, iter_pictures, split_by_picture
+from dmnplus.data.location import cache_folder
 from dmnplus.data.nlvr import nlvr_splits, read_nlvr
 from dmnplus.data.scenes import read_scenes
 
 if TYPE_CHECKING:
     from dmnplus.data.pictures import PictureFormat, Pictures
     from dmnplus.training.trainer import DataConfig
+    from dmnplus.vision.store import FeatureStore
 
 DATASETS = ("scenes", "easy-vqa", "daquar", "nlvr")
 
@@ -68,27 +71,27 @@ def split_by_picture_sets(examples: Sequence[Example], share: float) -> tuple[Se
     return examples[:cut], examples[cut:]
 
 
-def without_pictures(splits: Splits) -> Splits:
+def without_pictures(examples: Sequence[Example]) -> list[Example]:
     """The same questions with no picture to look at: what a model reaches by the question alone."""
-
-    def blind(examples: Sequence[Example]) -> list[Example]:
-        said = [tuple(fact for fact in example.facts if isinstance(fact, str)) for example in examples]
-        # A memory over nothing is not defined; every question gets the same empty fact.
-        return [
-            replace(e, facts=facts or ("nothing",), supporting=(), regions=())
-            for e, facts in zip(examples, said, strict=True)
-        ]
-
-    parts = (splits.training, splits.validation, splits.test)
-    return Splits(f"{splits.name} without pictures", *map(blind, parts))
+    said = [tuple(fact for fact in example.facts if isinstance(fact, str)) for example in examples]
+    # A memory over nothing is not defined; every question gets the same empty fact.
+    return [
+        replace(e, facts=facts or ("nothing",), supporting=(), regions=())
+        for e, facts in zip(examples, said, strict=True)
+    ]
 
 
 def open_pictures(
-    examples: Sequence[Example], config: DataConfig, store: Path | None, wanted: PictureFormat | None = None
+    examples: Sequence[Example],
+    config: DataConfig,
+    store: Path | None,
+    wanted: PictureFormat | None = None,
+    weights: Path | None = None,
 ) -> Pictures | None:
     """Where the pictures of `examples` are read from: a `store` of features, or their files as pixels; None without.
 
-    `wanted` is what a trained model reads. Raises `DataError` where that is not what there is.
+    `wanted` is what a trained model reads; regions that no store holds are made with the backbone and kept in the cache.
+    Raises `DataError` where that is not what there is.
     """
     from dmnplus.vision.pixels import Pixels
     from dmnplus.vision.store import FeatureStore
@@ -96,15 +99,32 @@ def open_pictures(
     pictures = list(dict.fromkeys(iter_pictures(examples)))
     if not pictures:
         return None
-    if store is not None:
+    if store is None and wanted is not None and wanted.kind == "regions":
+        features = _extract(pictures, wanted, weights)
+    elif store is not None:
         features = FeatureStore.open(store)
-        if wanted is not None and features.format != wanted:
-            raise DataError(f"{store}: holds {features.format}, and the model was trained on {wanted}")
-        return features
-    if wanted is not None and wanted.kind == "regions":
+    else:
+        size, grid = (wanted.size, wanted.rows) if wanted else (config.image_size, config.image_grid)
+        return Pixels(pictures, size=size, grid=grid)
+    if wanted is not None and features.format != wanted:
+        raise DataError(f"{features.path}: holds {features.format}, and the model was trained on {wanted}")
+    return features
+
+
+def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
+    from dmnplus.vision.backbones import OFFICIAL, load_backbone
+    from dmnplus.vision.extract import extract_features
+
+    backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL)
+    if backbone.description["weights"] != wanted.weights:
         raise DataError(
-            f"the model reads regions of {wanted.backbone} at {wanted.size} pixels; make them with `dmnplus features` "
-            "and give --features STORE"
+            f"the model reads regions of {wanted.backbone} with other weights (SHA-256 {wanted.weights[:12]}...); give "
+            "those by --weights FILE"
         )
-    size, grid = (wanted.size, wanted.rows) if wanted else (config.image_size, config.image_grid)
-    return Pixels(pictures, size=size, grid=grid)
+    named = {
+        str(Path(picture.path).resolve()) + str(picture).removeprefix(picture.path): picture for picture in pictures
+    }
+    # What the pictures are, not only what they are called, decides whether kept regions still hold.
+    stamps = [(name, Path(p.path).stat().st_mtime_ns, Path(p.path).stat().st_size) for name, p in named.items()]
+    key = hashlib.sha256(repr((stamps, wanted)).encode()).hexdigest()[:24]
+    return extract_features(named, backbone, cache_folder() / "features" / key)

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from dmnplus.cli.picture_data import DATASETS, open_pictures, picture_splits, without_pictures
 from dmnplus.cli.sources import babi_splits, parse_tasks
+from dmnplus.data.example import Splits
 
 if TYPE_CHECKING:
     from dmnplus.training.run import Job
@@ -116,7 +117,9 @@ def train_pictures(
 
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
     splits = picture_splits(dataset, data, validation_share=config.data.validation_share, hold_out=hold_out)
-    splits = without_pictures(splits) if blind else splits
+    if blind:
+        parts = (without_pictures(part) for part in (splits.training, splits.validation, splits.test))
+        splits = Splits(f"{splits.name} without pictures", *parts)
     everything = [*splits.training, *splits.validation, *splits.test]
     pictures = open_pictures(everything, config.data, features)
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"

@@ -56,6 +56,10 @@ class Vocabulary:
         """Word ids of `sentence`, never empty: a sentence without a word reads as one unknown word."""
         return [self._word_ids.get(word, UNKNOWN) for word in tokenize(sentence)] or [UNKNOWN]
 
+    def answer_of(self, ids: Sequence[int], *, by_word: bool) -> tuple[str, ...]:
+        """The words of an answer: `ids` are its words, or the one class that it is."""
+        return tuple(self.answer_words[i] for i in ids) if by_word else tuple(self.answers[ids[0]].split(","))
+
     def unknown_words(self, sentences: Iterable[str]) -> list[str]:
         """Words of `sentences` never seen in training, each once, in order of appearance."""
         words = (word for sentence in sentences for word in tokenize(sentence))

@@ -11,7 +11,7 @@ import torch
 
 from dmnplus.data.batching import NO_ANSWER, Batch, Questions
 from dmnplus.data.example import Example
-from dmnplus.data.vocabulary import tokenize
+from dmnplus.data.vocabulary import Vocabulary, tokenize
 from dmnplus.model import DMN, Output
 
 EVALUATION_BATCH = 500
@@ -123,6 +123,17 @@ def evaluate(model: DMN, questions: Questions, examples: Sequence[Example]) -> E
         by_kind={kind: {"questions": len(r), "error": 1 - sum(r) / len(r)} for kind, r in sorted(kinds.items())},
         attention=attention,
     )
+
+
+@torch.no_grad()
+def predictions(model: DMN, questions: Questions, vocabulary: Vocabulary) -> list[tuple[str, ...]]:
+    """The words of the most probable answer to each question, in order."""
+    answers: list[tuple[str, ...]] = [()] * len(questions)
+    for rows in questions.batches(EVALUATION_BATCH):
+        best = model.ranked(model(questions.batch(rows)), 1)
+        for row, ranked in zip(rows.tolist(), best, strict=True):
+            answers[row] = vocabulary.answer_of(ranked[0].answer, by_word=model.config.answer == "words")
+    return answers
 
 
 def labelled_facts(batch: Batch) -> torch.Tensor:
