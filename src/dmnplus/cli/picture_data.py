@@ -90,8 +90,8 @@ def open_pictures(
 ) -> Pictures | None:
     """Where the pictures of `examples` are read from: a `store` of features, or their files as pixels; None without.
 
-    `wanted` is what a trained model reads; regions that no store holds are made with the backbone and kept in the cache.
-    Raises `DataError` where that is not what there is.
+    `wanted` is what a trained model reads; regions that no store holds are made by its
+    backbone and kept in the cache. Raises `DataError` where that is not what there is.
     """
     from dmnplus.vision.pixels import Pixels
     from dmnplus.vision.store import FeatureStore
