@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from dmnplus.config import Config
 from dmnplus.data.batching import encode
-from dmnplus.data.example import DataError, Example, Fact
+from dmnplus.data.example import DataError, Example, Fact, Picture
+from dmnplus.data.pictures import Pictures, snake_order
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN
 from dmnplus.training.run import load_model
@@ -36,7 +38,9 @@ class Answer:
     facts: list[Fact]
     """The facts that were read: of a long story, the last ones."""
     attention: list[list[float]]
-    """Attention of every pass (outer) to every fact (inner); each pass sums to one."""
+    """Attention of every pass (outer) to every fact (inner), a picture's regions together; each pass sums to one."""
+    regions: dict[int, list[list[list[float]]]]
+    """For each picture, by its place among the facts: attention of every pass to every region, by row and column."""
     unknown_words: list[str]
     """Words of story and question that training never saw."""
 
@@ -44,12 +48,13 @@ class Answer:
 class QuestionAnswerer:
     """A trained network with its vocabulary."""
 
-    def __init__(self, config: Config, vocabulary: Vocabulary, model: DMN) -> None:
-        self.config, self.vocabulary, self.model = config, vocabulary, model.eval()
+    def __init__(self, config: Config, vocabulary: Vocabulary, model: DMN, *, weights: Path | None = None) -> None:
+        """`weights` is the file of the backbone's weights, for a model that reads a backbone's regions."""
+        self.config, self.vocabulary, self.model, self.weights = config, vocabulary, model.eval(), weights
 
     @torch.inference_mode()
     def answer(self, story: str | Sequence[Fact], question: str, *, top: int = 5) -> Answer:
-        """Answer one question about `story`, a text or its sentences in order.
+        """Answer one question about `story`, a text, or its sentences and pictures in order.
 
         `top` is how many of the most probable answers to rank. Raises `DataError` for an empty story or question.
         """
@@ -60,24 +65,59 @@ class QuestionAnswerer:
             raise DataError("the question is empty")
         if top < 1:
             raise ValueError(f"top is {top}; it must be at least 1")
-        example = Example(facts=tuple(facts), question=question, answer=())
-        batch = encode([example], self.vocabulary, last_facts=self.config.data.last_facts).batch(torch.tensor([0]))
+        read = facts[-self.config.data.last_facts :]
+        example = Example(facts=tuple(read), question=question, answer=())
+        batch = encode([example], self.vocabulary, pictures=self._open(read)).batch(torch.tensor([0]))
         output = self.model(batch)
         ranked = [(self._text(r.answer), r.probability) for r in self.model.ranked(output, top)[0]]
-        read = facts[-self.config.data.last_facts :]
+        attention, regions = self._by_fact(read, output.attention_PBF[:, 0])
         return Answer(
             answer=ranked[0][0],
             probability=ranked[0][1],
             ranked=ranked,
             facts=read,
-            attention=output.attention_PBF[:, 0].tolist(),
+            attention=attention,
+            regions=regions,
             unknown_words=self.vocabulary.unknown_words([*(f for f in read if isinstance(f, str)), question]),
         )
+
+    def _open(self, facts: Sequence[Fact]) -> Pictures | None:
+        shown = [fact for fact in facts if isinstance(fact, Picture)]
+        if not shown or self.model.pictures is None:
+            return None
+        # Here and not above: a model of text needs no library of pictures.
+        from dmnplus.vision.opening import open_pictures
+
+        data = self.config.data
+        return open_pictures(
+            shown, size=data.image_size, grid=data.image_grid, wanted=self.model.pictures, weights=self.weights
+        )
+
+    def _by_fact(
+        self, facts: Sequence[Fact], attention_PF: Tensor
+    ) -> tuple[list[list[float]], dict[int, list[list[list[float]]]]]:
+        """Attention by fact, and by region of each picture."""
+        if self.model.pictures is None:
+            return attention_PF.tolist(), {}
+        rows, columns = self.model.pictures.rows, self.model.pictures.columns
+        sizes = [rows * columns if isinstance(fact, Picture) else 1 for fact in facts]
+        parts = attention_PF.split(sizes, dim=1)
+        in_rows = torch.tensor(snake_order(rows, columns)).argsort()
+        regions = {
+            i: part[:, in_rows].unflatten(1, (rows, columns)).tolist()
+            for i, (fact, part) in enumerate(zip(facts, parts, strict=True))
+            if isinstance(fact, Picture)
+        }
+        return torch.stack([part.sum(dim=1) for part in parts], dim=1).tolist(), regions
 
     def _text(self, ids: tuple[int, ...]) -> str:
         return ",".join(self.vocabulary.answer_of(ids, by_word=self.config.model.answer == "words"))
 
 
-def load(path: str | Path) -> QuestionAnswerer:
-    """The trained network in a run's folder. Raises `DataError` with the reason if there is none that fits."""
-    return QuestionAnswerer(*load_model(Path(path)))
+def load(path: str | Path, *, weights: str | Path | None = None) -> QuestionAnswerer:
+    """The trained network in a run's folder. Raises `DataError` with the reason if there is none that fits.
+
+    A model that reads a backbone's regions makes them of the pictures it is shown, with the backbone's official weights
+    or those in the file `weights`.
+    """
+    return QuestionAnswerer(*load_model(Path(path)), weights=Path(weights) if weights else None)

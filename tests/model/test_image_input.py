@@ -59,12 +59,15 @@ def test_a_picture_is_as_many_facts_as_it_has_regions():
     torch.testing.assert_close(batch.facts_BF[2, :6], batch.facts_BF[3, 6:12])
 
 
-def test_labels_of_regions_follow_those_of_sentences():
-    _, questions = encoded()
-    batch = whole(questions)
+@pytest.mark.parametrize(("step", "sentence"), [(0, 1), (1, 0)])
+def test_sentences_take_the_places_in_the_chain_that_regions_leave(step: int, sentence: int):
+    example = mixtures()[4]
+    example = replace(example, regions=tuple(replace(region, step=step) for region in example.regions))
+    vocabulary = Vocabulary.build(iter_sentences([example]), [example.answer])
+    batch = whole(encode([example], vocabulary, pictures=Noise()))
     # "Cats are cold." is fact 0; the left column of the picture after it, in snake order, its first and last region.
-    assert batch.supporting_BK[4].tolist()[:4] == [0, 1, 6, -1]
-    assert batch.steps_BK[4].tolist()[:4] == [0, 1, 1, -1]
+    assert batch.supporting_BK[0].tolist() == [0, 1, 6]
+    assert batch.steps_BK[0].tolist() == [sentence, step, step]
 
 
 @pytest.mark.parametrize(("config", "kind"), CASES.values(), ids=CASES)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from dmnplus.data.example import DataError
+from dmnplus.data.example import DataError, Fact, Picture
 
 if TYPE_CHECKING:
-    from dmnplus.answering import QuestionAnswerer
+    from dmnplus.answering import Answer, QuestionAnswerer
 
 # Stories may be pasted from a file in bAbI's format: "3 Where is Mary?<tab>bathroom<tab>1".
 _LINE_NUMBER = re.compile(r"^\d+\s+(?=\D)")
@@ -24,34 +24,51 @@ def ask(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     story: Annotated[Path | None, typer.Option(help="Read story and questions from this file.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Draw the attention of each pass.")] = False,
+    image: Annotated[
+        list[Path] | None, typer.Option(help="A picture that stands before the story; several are a series.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Draw the passes of the last answer to this file (.png, .pdf, .svg).")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="The backbone's weights, for a model that reads its regions.")
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many answers to rank.")] = 3,
 ) -> None:
     """Read a story and questions, typed or piped in, and answer.
+
+    Pictures given by --image come before every story, and alone are a story, too.
 
     A line that ends in a question mark is a question about the sentences before it; an empty line begins a new story.
     """
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.answering import load, split_sentences
 
-    answerer = load(run)
+    answerer = load(run, weights=weights)
+    pictures = [Picture(str(path)) for path in image or ()]
     console, warnings = Console(), Console(stderr=True)
-    facts: list[str] = []
-    asked = False
+    facts: list[Fact] = [*pictures]
+    asked, answer = "", None
     for line in _lines(story, console):
         if not line:
-            facts = []
+            facts = [*pictures]
             continue
         for sentence in split_sentences(line):
             if not sentence.endswith("?"):
                 facts.append(sentence)
                 continue
-            asked = True
+            asked = sentence
             if not facts:
                 warnings.print("[yellow]warning:[/] no story yet: write some sentences before the question")
                 continue
-            _answer(answerer, facts, sentence, top, explain, console, warnings)
+            answer = _answer(answerer, facts, sentence, top, explain, console, warnings)
     if not asked:
         raise DataError("no question was asked; a question is a line that ends in a question mark")
+    if figure and answer:
+        from dmnplus.explain.figure import draw
+
+        draw(asked, answer, figure)
+        console.print(f"figure in {figure}", highlight=False, soft_wrap=True)
 
 
 def _lines(story: Path | None, console: Console) -> Iterator[str]:
@@ -70,13 +87,13 @@ def _lines(story: Path | None, console: Console) -> Iterator[str]:
 
 def _answer(
     answerer: QuestionAnswerer,
-    facts: list[str],
+    facts: list[Fact],
     question: str,
     top: int,
     explain: bool,
     console: Console,
     warnings: Console,
-) -> None:
+) -> Answer:
     from dmnplus.explain.trace import answer_line, attention_table
 
     answer = answerer.answer(facts, question, top=top)
@@ -87,3 +104,4 @@ def _answer(
     console.print(answer_line(answer), soft_wrap=True)
     if explain:
         console.print(attention_table(answer))
+    return answer

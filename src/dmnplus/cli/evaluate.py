@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmnplus.cli.picture_data import DATASETS, open_pictures, read_questions, without_pictures
+from dmnplus.cli.picture_data import DATASETS, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import find_babi, read_babi, read_babi_file
-from dmnplus.data.example import DataError, Example
+from dmnplus.data.example import DataError, Example, iter_pictures
 
 if TYPE_CHECKING:
     from dmnplus.training.metrics import Evaluation
@@ -45,6 +45,7 @@ def evaluate_run(
     from dmnplus.data.batching import encode
     from dmnplus.training.metrics import evaluate, predictions
     from dmnplus.training.run import load_model
+    from dmnplus.vision.opening import open_pictures
 
     config, vocabulary, model = load_model(run)
     dataset = trained_on(run)
@@ -55,7 +56,14 @@ def evaluate_run(
         examples = read_questions(dataset, source, images=images)
         if model.pictures is None:
             examples = without_pictures(examples)
-        pictures = open_pictures(examples, config.data, features, model.pictures, weights)
+        pictures = open_pictures(
+            iter_pictures(examples),
+            size=config.data.image_size,
+            grid=config.data.image_grid,
+            store=features,
+            wanted=model.pictures,
+            weights=weights,
+        )
     else:
         examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)

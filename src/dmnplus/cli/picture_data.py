@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dmnplus.data.daquar import read_daquar
 from dmnplus.data.easy_vqa import easy_vqa_splits, read_easy_vqa
-from dmnplus.data.example import DataError, Example, Picture, Splits, iter_pictures, split_by_picture
-from dmnplus.data.location import cache_folder
+from dmnplus.data.example import DataError, Example, Splits, iter_pictures, split_by_picture
 from dmnplus.data.nlvr import nlvr_splits, read_nlvr
 from dmnplus.data.scenes import read_scenes
-
-if TYPE_CHECKING:
-    from dmnplus.data.pictures import PictureFormat, Pictures
-    from dmnplus.training.trainer import DataConfig
-    from dmnplus.vision.store import FeatureStore
 
 DATASETS = ("scenes", "easy-vqa", "daquar", "nlvr")
 
@@ -79,52 +71,3 @@ def without_pictures(examples: Sequence[Example]) -> list[Example]:
         replace(e, facts=facts or ("nothing",), supporting=(), regions=())
         for e, facts in zip(examples, said, strict=True)
     ]
-
-
-def open_pictures(
-    examples: Sequence[Example],
-    config: DataConfig,
-    store: Path | None,
-    wanted: PictureFormat | None = None,
-    weights: Path | None = None,
-) -> Pictures | None:
-    """Where the pictures of `examples` are read from: a `store` of features, or their files as pixels; None without.
-
-    `wanted` is what a trained model reads; regions that no store holds are made by its
-    backbone and kept in the cache. Raises `DataError` where that is not what there is.
-    """
-    from dmnplus.vision.pixels import Pixels
-    from dmnplus.vision.store import FeatureStore
-
-    pictures = list(dict.fromkeys(iter_pictures(examples)))
-    if not pictures:
-        return None
-    if store is None and wanted is not None and wanted.kind == "regions":
-        features = _extract(pictures, wanted, weights)
-    elif store is not None:
-        features = FeatureStore.open(store)
-    else:
-        size, grid = (wanted.size, wanted.rows) if wanted else (config.image_size, config.image_grid)
-        return Pixels(pictures, size=size, grid=grid)
-    if wanted is not None and features.format != wanted:
-        raise DataError(f"{features.path}: holds {features.format}, and the model was trained on {wanted}")
-    return features
-
-
-def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
-    from dmnplus.vision.backbones import OFFICIAL, load_backbone
-    from dmnplus.vision.extract import extract_features
-
-    backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL)
-    if backbone.description["weights"] != wanted.weights:
-        raise DataError(
-            f"the model reads regions of {wanted.backbone} with other weights (SHA-256 {wanted.weights[:12]}...); give "
-            "those by --weights FILE"
-        )
-    named = {
-        str(Path(picture.path).resolve()) + str(picture).removeprefix(picture.path): picture for picture in pictures
-    }
-    # What the pictures are, not only what they are called, decides whether kept regions still hold.
-    stamps = [(name, Path(p.path).stat().st_mtime_ns, Path(p.path).stat().st_size) for name, p in named.items()]
-    key = hashlib.sha256(repr((stamps, wanted)).encode()).hexdigest()[:24]
-    return extract_features(named, backbone, cache_folder() / "features" / key)

@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dmnplus.cli.picture_data import DATASETS, open_pictures, picture_splits, without_pictures
+from dmnplus.cli.picture_data import DATASETS, picture_splits, without_pictures
 from dmnplus.cli.sources import babi_splits, parse_tasks
-from dmnplus.data.example import Splits
+from dmnplus.data.example import Splits, iter_pictures
 
 if TYPE_CHECKING:
     from dmnplus.training.run import Job
@@ -114,14 +114,19 @@ def train_pictures(
     from dmnplus.config import resolve
     from dmnplus.training.baselines import first_words, most_frequent_by
     from dmnplus.training.run import Job
+    from dmnplus.vision.opening import open_pictures
 
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
     splits = picture_splits(dataset, data, validation_share=config.data.validation_share, hold_out=hold_out)
     if blind:
         parts = (without_pictures(part) for part in (splits.training, splits.validation, splits.test))
         splits = Splits(f"{splits.name} without pictures", *parts)
-    everything = [*splits.training, *splits.validation, *splits.test]
-    pictures = open_pictures(everything, config.data, features)
+    pictures = open_pictures(
+        iter_pictures([*splits.training, *splits.validation, *splits.test]),
+        size=config.data.image_size,
+        grid=config.data.image_grid,
+        store=features,
+    )
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
     measured = splits.test or splits.validation
     for words in (0, 2):

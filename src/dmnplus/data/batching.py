@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
-from itertools import accumulate
+from itertools import accumulate, count
 from typing import TypeVar
 
 import torch
@@ -187,13 +187,15 @@ def _regions(pictures: Pictures) -> int:
 
 
 def _labels(example: Example, dropped: int, starts: Sequence[int], pictures: Pictures | None) -> list[tuple[int, int]]:
-    """The labelled facts, regions after sentences, each with its step in the chain."""
+    """The labelled facts, each with its step in the chain."""
+    seen = {region.step for region in example.regions} if pictures else set()
+    steps = (step for step in count() if step not in seen)
     kept = [i - dropped for i in example.supporting if i >= dropped]
-    labels = [(starts[i], step) for step, i in enumerate(kept)]
+    labels = [(starts[i], step) for i, step in zip(kept, steps, strict=False)]
     for region in example.regions:
         if pictures and region.fact >= dropped:
             places = regions_in(region.box, pictures.format.rows, pictures.format.columns)
-            labels += [(starts[region.fact - dropped] + place, len(kept) + region.step) for place in places]
+            labels += [(starts[region.fact - dropped] + place, region.step) for place in places]
     return labels
 
 

@@ -26,7 +26,8 @@ class Picture:
 class Region:
     """The part of a picture that supports an answer: the `fact` it is in, and its box as in `Picture`.
 
-    `step` is its place in the chain of facts that lead to the answer; regions of one step are looked at together.
+    `step` is its place in the chain of facts that lead to the answer; regions of one step are looked at together, and
+    supporting sentences take the places that regions leave, in their order.
     """
 
     fact: int

@@ -1,0 +1,61 @@
+"""Where a model's pictures come from: pixels, a store of features, or features made on the way and kept."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dmnplus.data.example import DataError, Picture
+from dmnplus.data.location import cache_folder
+from dmnplus.data.pictures import PictureFormat, Pictures
+from dmnplus.vision.backbones import OFFICIAL, load_backbone
+from dmnplus.vision.extract import extract_features
+from dmnplus.vision.pixels import Pixels
+from dmnplus.vision.store import FeatureStore
+
+
+def open_pictures(
+    pictures: Iterable[Picture],
+    *,
+    size: int,
+    grid: int,
+    store: Path | None = None,
+    wanted: PictureFormat | None = None,
+    weights: Path | None = None,
+) -> Pictures | None:
+    """Where `pictures` are read from: a `store` of features, or their files as pixels; None if there are none.
+
+    Pixels are scaled to `size` for a model that makes `grid` regions a side of them.
+
+    `wanted` is what a trained model reads; regions that no store holds are made by its
+    backbone and kept in the cache. Raises `DataError` where that is not what there is.
+    """
+    pictures = list(dict.fromkeys(pictures))
+    if not pictures:
+        return None
+    if store is None and wanted is not None and wanted.kind == "regions":
+        features = _extract(pictures, wanted, weights)
+    elif store is not None:
+        features = FeatureStore.open(store)
+    else:
+        return Pixels(pictures, size=wanted.size if wanted else size, grid=wanted.rows if wanted else grid)
+    if wanted is not None and features.format != wanted:
+        raise DataError(f"{features.path}: holds {features.format}, and the model was trained on {wanted}")
+    return features
+
+
+def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
+    backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL)
+    if backbone.description["weights"] != wanted.weights:
+        raise DataError(
+            f"the model reads regions of {wanted.backbone} with other weights (SHA-256 {wanted.weights[:12]}...); give "
+            "those by --weights FILE"
+        )
+    named = {
+        str(Path(picture.path).resolve()) + str(picture).removeprefix(picture.path): picture for picture in pictures
+    }
+    # What the pictures are, not only what they are called, decides whether kept regions still hold.
+    stamps = [(name, Path(p.path).stat().st_mtime_ns, Path(p.path).stat().st_size) for name, p in named.items()]
+    key = hashlib.sha256(repr((stamps, wanted)).encode()).hexdigest()[:24]
+    return extract_features(named, backbone, cache_folder() / "features" / key)
