@@ -1,12 +1,15 @@
-# Two commands for a fresh machine with Python 3.11+ and pip: `make demo` and `make test`. Each sets itself up in .venv.
+# Two commands for a fresh machine with Python 3.11+ and pip: `make demo` (or `make demo-images`) and `make test`. Each sets itself up in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint types clean
+.PHONY: demo demo-images test bench lint types clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dmnplus demo
+
+demo-images: $(VENV)/.installed-vision
+	$(BIN)/dmnplus demo-images
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
@@ -31,9 +34,13 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
+$(VENV)/.installed-vision: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[vision]'
+	touch $@ $(VENV)/.installed
+
 $(VENV)/.installed-test: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[test,vision]'
-	touch $@ $(VENV)/.installed
+	touch $@ $(VENV)/.installed $(VENV)/.installed-vision
 
 clean:
 	rm -rf $(VENV) build dist

@@ -25,6 +25,7 @@ COMMANDS = [
     "features",
     "results",
     "train pictures",
+    "demo-images",
 ]
 
 

@@ -23,7 +23,7 @@ def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, h
     """
     match dataset:
         case "scenes":
-            training, validation = split_by_picture_sets(read_scenes(data / "train"), validation_share)
+            training, validation = split_between_pictures(read_scenes(data / "train"), validation_share)
             return Splits("scenes", training, validation, read_scenes(data / "test"))
         case "easy-vqa":
             return easy_vqa_splits(data)
@@ -53,7 +53,7 @@ def read_questions(dataset: str, data: Path, *, images: Path | None = None) -> l
     raise ValueError(f"unknown data set {dataset!r}; there are {', '.join(DATASETS)}")
 
 
-def split_by_picture_sets(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
+def split_between_pictures(examples: Sequence[Example], share: float) -> tuple[Sequence[Example], Sequence[Example]]:
     """The last `share` validates, cut where no picture is on both sides; pictures follow each other in `examples`."""
     cut = len(examples) - max(1, round(len(examples) * share))
     while cut < len(examples) and {*iter_pictures(examples[cut - 1 : cut])} & {*iter_pictures(examples[cut : cut + 1])}:
