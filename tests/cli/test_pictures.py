@@ -1,0 +1,133 @@
+"""Questions about pictures on the command line: train, eval, ask, figure."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dmnplus.data.example import DataError, Example, Picture
+from dmnplus.data.scenes import generate_scenes, write_scenes
+
+SMALL = (
+    *("--set", "data.image_size=16", "--set", "data.image_grid=2", "--set", "model.pixel_channels=16"),
+    *("--set", "model.hidden=8", "--set", "training.epochs=1", "--threads", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    for split, questions in (("train", 60), ("test", 20)):
+        kinds = ("existence", "mixed", "change")
+        write_scenes(generate_scenes(folder / split, questions=questions, kinds=kinds, split=split), folder / split)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def daquar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve photos of one colour each, in the official layout."""
+    folder = tmp_path_factory.mktemp("daquar")
+    (folder / "images").mkdir()
+    lines = []
+    for number in range(1, 13):
+        colour = ("red", "blue")[number % 2]
+        Image.new("RGB", (56, 42), colour).save(folder / "images" / f"image{number}.jpg")
+        lines += [f"what colour is the wall in the image{number} ?", colour]
+    (folder / "qa.894.raw.train.txt").write_text("".join(f"{line}\n" for line in lines))
+    return folder
+
+
+def test_scenes_are_trained_on_evaluated_and_asked(dmnplus, scenes: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    result = dmnplus("train", "pictures", "scenes", "--data", scenes, "--out", run, *SMALL)
+    assert result.status == 0, result.err
+    assert "most frequent answer: accuracy" in result.out
+    assert json.loads((run / "pictures.json").read_text())["kind"] == "pixels"
+    result = dmnplus("eval", run, scenes, "--json")
+    assert result.status == 0, result.err
+    kinds = {kind.partition(" ")[0] for kind in json.loads(result.out)["by_kind"]}
+    assert kinds == {"scenes/existence", "scenes/mixed", "scenes/change"}
+    story = tmp_path / "story.txt"
+    story.write_text("The red things are hot.\nIs the circle hot?\n")
+    pictures = sorted((scenes / "test").glob("*.png"))[:2]
+    figure = tmp_path / "figure.png"
+    shown = [word for picture in pictures for word in ("--image", picture)]
+    result = dmnplus("ask", run, *shown, "--story", story, "--figure", figure, "--explain")
+    assert result.status == 0, result.err
+    assert "Is the circle hot?" in result.out
+    with Image.open(figure) as drawn:
+        assert drawn.width > 300
+        # Pictures in bright colours and the darkened parts of them are both there.
+        darkest, brightest = drawn.convert("L").getextrema()
+    assert darkest < 80
+    assert brightest == 255
+
+
+def test_the_question_alone_is_a_baseline(dmnplus, scenes: Path, tmp_path: Path):
+    result = dmnplus("train", "pictures", "scenes", "--data", scenes, "--blind", "--out", tmp_path / "run", *SMALL)
+    assert result.status == 0, result.err
+    assert not (tmp_path / "run" / "pictures.json").exists()
+    assert dmnplus("eval", tmp_path / "run", scenes).status == 0
+
+
+def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_path: Path, monkeypatch):
+    torchvision = pytest.importorskip("torchvision", reason='needs pip install "dmnplus[vision]"')
+    import torch
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    weights = tmp_path / "squeezenet.pth"
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
+    made = ("--backbone", "torchvision/squeezenet1_1", "--size", 32, "--weights", weights)
+    assert dmnplus("features", daquar / "images", "--out", tmp_path / "store", *made).status == 0
+    run = tmp_path / "run"
+    arguments = ("train", "pictures", "daquar", "--data", daquar, "--features", tmp_path / "store", "--out", run)
+    result = dmnplus(*arguments, "--hold-out", 0.2, *SMALL)
+    assert result.status == 0, result.err
+    new = tmp_path / "new"
+    new.mkdir()
+    Image.new("RGB", (56, 42), "red").save(new / "image99.png")
+    (new / "qa.txt").write_text("what colour is the wall in th eimage99 ?\nred\n")
+    asked = ("eval", run, "--questions", new / "qa.txt", "--images", new)
+    result = dmnplus(*asked, "--weights", weights)
+    assert result.status == 0, result.err
+    assert "1 questions" in result.out
+    # Weights other than those the model was trained with are refused.
+    other = tmp_path / "other.pth"
+    torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), other)
+    result = dmnplus(*asked, "--weights", other)
+    assert result.status == 2
+    assert "with other weights" in result.err
+    # So is a store of other regions.
+    large = ("--backbone", "torchvision/squeezenet1_1", "--size", 48, "--weights", weights)
+    assert dmnplus("features", new, "--out", tmp_path / "large", *large).status == 0
+    result = dmnplus(*asked, "--features", tmp_path / "large")
+    assert result.status == 2
+    assert "the model was trained on" in result.err
+
+
+def test_unknown_data_set(dmnplus, tmp_path: Path):
+    result = dmnplus("train", "pictures", "clevr", "--data", tmp_path)
+    assert result.status == 2
+    assert "there are scenes, easy-vqa, daquar, nlvr" in result.err
+
+
+def test_a_missing_picture_is_named(dmnplus, scenes: Path, tmp_path: Path):
+    run = tmp_path / "run"
+    assert dmnplus("train", "pictures", "scenes", "--data", scenes, "--out", run, *SMALL).status == 0
+    story = tmp_path / "story.txt"
+    story.write_text("Is there a circle?\n")
+    result = dmnplus("ask", run, "--image", tmp_path / "none.png", "--story", story)
+    assert result.status == 2
+    assert "none.png: there is no such file" in result.err
+
+
+def test_validation_shares_no_picture_with_training():
+    from dmnplus.cli.picture_data import split_between_pictures
+
+    examples = [Example(facts=(Picture(f"{i // 4}.png"),), question="What?", answer=("cat",)) for i in range(40)]
+    training, validation = split_between_pictures(examples, 0.1)
+    assert len(training) + len(validation) == 40
+    assert not {e.facts for e in training} & {e.facts for e in validation}
+    with pytest.raises(DataError, match="too few"):
+        split_between_pictures(examples[:4], 0.1)
