@@ -15,7 +15,10 @@ from tests.model.pictures import Noise, mixtures
 CONFIGS = {name: replace(config, hidden=16, pixel_channels=16) for name, config in VARIANTS.items()}
 
 # The readers of pixels and of regions meet the same network; one variant shows it.
-CASES = {**{name: (config, "regions") for name, config in CONFIGS.items()}, "pixels": (CONFIGS["dmn+"], "pixels")}
+CASES = {
+    **{name: (config, "regions") for name, config in CONFIGS.items()},
+    "pixels": (replace(CONFIGS["dmn+"], region_places=True), "pixels"),
+}
 
 
 def encoded(kind: str = "regions"):
@@ -41,7 +44,7 @@ def test_regions_in_a_box_are_numbered_as_the_snake_reads():
 
 def test_region_reader_is_linear_and_tanh_in_snake_order():
     noise = Noise()
-    reader = RegionReader(noise.format, 5, 4)
+    reader = RegionReader(noise.format, 5, 4, places=False)
     grid = noise.read(torch.tensor([0]))
     by_hand = [torch.tanh(reader.weight @ grid[0, y, x] + reader.bias) for y, x in ((0, 0), (0, 2), (1, 2), (1, 0))]
     torch.testing.assert_close(reader(grid, None)[0, [0, 2, 3, 5]], torch.stack(by_hand))

@@ -17,14 +17,23 @@ from dmnplus.data.pictures import PictureFormat, snake_order
 from dmnplus.model.initialisation import xavier, zeros
 
 
-class RegionReader(nn.Module):
-    """One vector a region: a linear layer with tanh to the question's space, in snake order (section 3.2)."""
+def place_vectors(count: int, hidden: int) -> nn.Parameter:
+    # Smaller than what they are added to, which lies between -1 and 1.
+    return nn.Parameter(torch.empty(count, hidden).uniform_(-0.3, 0.3))
 
-    def __init__(self, pictures: PictureFormat, channels: int, hidden: int) -> None:
+
+class RegionReader(nn.Module):
+    """One vector a region: a linear layer with tanh to the question's space, in snake order (section 3.2).
+
+    With `places`, a vector learnt for each place in the grid is added, which the paper leaves to the input fusion layer.
+    """
+
+    def __init__(self, pictures: PictureFormat, channels: int, hidden: int, *, places: bool) -> None:
         super().__init__()
         self.snake = snake_order(pictures.rows, pictures.columns)
         self.weight = xavier(hidden, channels)
         self.bias = zeros(hidden)
+        self.places_RH = place_vectors(len(self.snake), hidden) if places else None
 
     def forward(
         self, pictures_IYXC: Float[Tensor, "I Y X C"], dropout_IRC: Float[Tensor, "I R C"] | None
@@ -32,7 +41,8 @@ class RegionReader(nn.Module):
         regions_IRC = rearrange(pictures_IYXC, "i y x c -> i (y x) c")[:, self.snake]
         if dropout_IRC is not None:
             regions_IRC = regions_IRC * dropout_IRC
-        return torch.tanh(nn.functional.linear(regions_IRC, self.weight, self.bias))
+        regions_IRH = torch.tanh(nn.functional.linear(regions_IRC, self.weight, self.bias))
+        return regions_IRH if self.places_RH is None else regions_IRH + self.places_RH
 
 
 class PixelReader(nn.Module):
@@ -63,7 +73,7 @@ class SeriesEmbedding(nn.Module):
 
     def __init__(self, longest: int, hidden: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(longest + 1, hidden).uniform_(-(3**0.5), 3**0.5))
+        self.weight = place_vectors(longest + 1, hidden)
         with torch.no_grad():
             self.weight[0] = 0
 

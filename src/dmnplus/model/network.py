@@ -54,6 +54,8 @@ class NetworkConfig:
     """Share of the answer module's input dropped in training."""
     pixel_channels: int = 64
     """Numbers a region that the convolutions give, for a model that reads pixels."""
+    region_places: bool = False
+    """Whether a vector for each place in a picture's grid is learnt and added to the regions there."""
     series: int = 8
     """Pictures before a question that are told apart by their place."""
     start: Start = "xavier"
@@ -128,7 +130,7 @@ class DMN(nn.Module):
         if pictures is not None:
             channels = config.pixel_channels if pictures.kind == "pixels" else pictures.channels
             self.pixels = PixelReader(pictures, channels) if pictures.kind == "pixels" else nn.Identity()
-            self.regions = RegionReader(pictures, channels, H)
+            self.regions = RegionReader(pictures, channels, H, places=config.region_places)
             self.series = SeriesEmbedding(config.series, H)
         self.fusion = InputFusion(H) if config.input == "fusion" else None
         self.question = QuestionModule(H)
