@@ -25,7 +25,7 @@ def place_vectors(count: int, hidden: int) -> nn.Parameter:
 class RegionReader(nn.Module):
     """One vector a region: a linear layer with tanh to the question's space, in snake order (section 3.2).
 
-    With `places`, a vector learnt for each place in the grid is added, which the paper leaves to the input fusion layer.
+    With `places`, a vector learnt for each place in the grid is added; the paper leaves that to the input fusion layer.
     """
 
     def __init__(self, pictures: PictureFormat, channels: int, hidden: int, *, places: bool) -> None:
