@@ -112,21 +112,12 @@ class Questions(_TensorFields):
         """Rows of each batch, every question once, those of like length together.
 
         With `shuffle`, questions are drawn in random order and sorted by length only within pools of some batches,
-        and the batches come in random order: little padding, and yet no batch is the same twice. Questions about one
-        picture stay together, so that it is read once for all of them.
+        and the batches come in random order: little padding, and yet no batch is the same twice.
         """
         if shuffle is None:
             yield from torch.argsort(self.lengths_N, stable=True).split(size)
             return
         order = torch.randperm(len(self), generator=shuffle)
-        if self.pictures is not None:
-            # In the order in which the first question about each picture was drawn; one without a picture is alone.
-            last = self.facts_NF.amin(dim=1)
-            _, story = torch.unique(torch.where(last < 0, last, torch.arange(len(self))), return_inverse=True)
-            drawn = torch.full((int(story.max()) + 1,), len(self)).scatter_reduce(
-                0, story[order], torch.arange(len(self)), "amin"
-            )
-            order = order[torch.argsort(drawn[story[order]], stable=True)]
         pools = order.split(size * BATCHES_PER_POOL)
         batches = [b for pool in pools for b in pool[torch.argsort(self.lengths_N[pool], stable=True)].split(size)]
         yield from (batches[i] for i in torch.randperm(len(batches), generator=shuffle))

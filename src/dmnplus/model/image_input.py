@@ -17,9 +17,12 @@ from dmnplus.data.pictures import PictureFormat, snake_order
 from dmnplus.model.initialisation import xavier, zeros
 
 
-def place_vectors(count: int, hidden: int) -> nn.Parameter:
-    # Smaller than what they are added to, which lies between -1 and 1.
-    return nn.Parameter(torch.empty(count, hidden).uniform_(-0.3, 0.3))
+def place_vectors(places_RD: Tensor, hidden: int) -> nn.Parameter:
+    """A vector to learn for each of R places, given by their D coordinates from -1 to 1.
+
+    They start on a straight line along each coordinate, so that what lies between two places is their difference.
+    """
+    return nn.Parameter(places_RD @ torch.empty(places_RD.shape[1], hidden).uniform_(-0.5, 0.5))
 
 
 class RegionReader(nn.Module):
@@ -33,7 +36,8 @@ class RegionReader(nn.Module):
         self.snake = snake_order(pictures.rows, pictures.columns)
         self.weight = xavier(hidden, channels)
         self.bias = zeros(hidden)
-        self.places_RH = place_vectors(len(self.snake), hidden) if places else None
+        cells_RD = torch.cartesian_prod(torch.linspace(-1, 1, pictures.rows), torch.linspace(-1, 1, pictures.columns))
+        self.places_RH = place_vectors(cells_RD[self.snake], hidden) if places else None
 
     def forward(
         self, pictures_IYXC: Float[Tensor, "I Y X C"], dropout_IRC: Float[Tensor, "I R C"] | None
@@ -55,7 +59,7 @@ class PixelReader(nn.Module):
         super().__init__()
         halvings = round(math.log2(pictures.size / pictures.rows))
         # Few channels where there are many pixels.
-        widths = [pictures.channels, *(max(channels // 2 ** max(halvings - 2 - i, 0), 8) for i in range(halvings))]
+        widths = [pictures.channels, *(max(channels // 2 ** max(halvings - 2 - i, 0), 16) for i in range(halvings))]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
@@ -73,7 +77,7 @@ class SeriesEmbedding(nn.Module):
 
     def __init__(self, longest: int, hidden: int) -> None:
         super().__init__()
-        self.weight = place_vectors(longest + 1, hidden)
+        self.weight = place_vectors(torch.linspace(-1, 1, longest + 1)[:, None], hidden)
         with torch.no_grad():
             self.weight[0] = 0
 
