@@ -48,9 +48,11 @@ def test_every_documented_command_exists():
 
 
 def test_the_results_are_what_the_records_say():
-    from dmnplus.cli.results import read_records, table
+    from dmnplus.cli.results import read_records, table, types_table
 
-    tables = re.findall(r"<!-- printed by: dmnplus results (\S+) -->\n(.*?)\n\n", README.read_text(), flags=re.DOTALL)
+    marked = r"<!-- printed by: dmnplus results (\S+)( --by-type)? -->\n(.*?)\n\n"
+    tables = re.findall(marked, README.read_text(), flags=re.DOTALL)
     assert len(tables) >= 3
-    for folder, printed in tables:
-        assert printed == table(read_records(README.parent / folder)), folder
+    for folder, by_type, printed in tables:
+        records = read_records(README.parent / folder)
+        assert printed == (types_table(records) if by_type else table(records)), folder

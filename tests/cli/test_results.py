@@ -29,6 +29,16 @@ def test_results_are_a_row_a_run_in_the_order_of_tasks(dmnplus, tmp_path: Path):
     ]
 
 
+def test_results_by_type_of_question_leave_out_its_first_word(dmnplus, tmp_path: Path):
+    kinds = {
+        "scenes/change what": {"questions": 30, "error": 0.1},
+        "scenes/change did": {"questions": 10, "error": 0.5},
+    }
+    (tmp_path / "a.json").write_text(json.dumps(record(1, 0.2, test={"error": 0.2, "by_kind": kinds})))
+    result = dmnplus("results", tmp_path, "--by-type")
+    assert result.out.splitlines()[2:] == ["| babi/1 (en-10k) | dmn3 | scenes/change | 40 | 80.0% |"]
+
+
 def test_results_of_a_run_folder(dmnplus, trained: Path):
     assert "babi/1 (moves)" in dmnplus("results", trained).out
 

@@ -128,6 +128,15 @@ def test_dropout_leaves_sentence_masks_off_regions():
     assert 0.3 < (masks.regions_IRC == 0).float().mean() < 0.7
 
 
+def test_questions_about_one_picture_can_share_a_batch():
+    asked = [Example(facts=(Picture(str(i % 6)),), question="What is it?", answer=("cat",)) for i in range(24)]
+    vocabulary = Vocabulary.build(iter_sentences(asked), (example.answer for example in asked))
+    questions = encode(asked, vocabulary, pictures=Noise())
+    batches = list(questions.batches(4, shuffle=torch.Generator().manual_seed(0), by_picture=True))
+    assert sorted(torch.cat(batches).tolist()) == list(range(24))
+    assert [len(questions.batch(rows).pictures) for rows in batches] == [1] * 6
+
+
 def test_uniform_start_keeps_biases_and_padding_zero():
     vocabulary, _ = encoded()
     model = network(vocabulary, replace(CONFIGS["dmn+"], start="uniform"))

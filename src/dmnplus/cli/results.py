@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,13 +16,14 @@ RECORD = "run.json"
 
 def results(
     runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or their run.json files, or folders of these.")],
+    by_type: Annotated[bool, typer.Option("--by-type", help="A row for each type of question.")] = False,
 ) -> None:
     """Print the results of runs as a Markdown table, read from their records.
 
     Every row is the start with the least validation loss; "over starts" is the spread of the test error.
     """
     records = [record for path in runs for record in read_records(path)]
-    typer.echo(table(records))
+    typer.echo(types_table(records) if by_type else table(records))
 
 
 def table(records: list[dict[str, Any]]) -> str:
@@ -32,6 +34,27 @@ def table(records: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
         *("| " + " | ".join(cells) + " |" for _, cells in rows),
     ]
+    return "\n".join(lines)
+
+
+def types_table(records: list[dict[str, Any]]) -> str:
+    """Markdown, a row a type of question (`scenes/counting`) of each run."""
+    from dmnplus.config import differences
+
+    lines = ["| trained on | network | type of question | questions | test accuracy |", "|---|---|---|---|---|"]
+    for record in records:
+        asked: dict[str, int] = defaultdict(int)
+        wrong: dict[str, float] = defaultdict(float)
+        for kind, figures in record["test"]["by_kind"].items():
+            # The record tells types apart by the question's first word, too.
+            name = kind.partition(" ")[0]
+            asked[name] += round(figures["questions"])
+            wrong[name] += figures["questions"] * figures["error"]
+        variant, _ = differences(record["config"])
+        lines += [
+            f"| {record['data']} | {variant} | {name} | {count} | {1 - wrong[name] / count:.1%} |"
+            for name, count in sorted(asked.items())
+        ]
     return "\n".join(lines)
 
 

@@ -16,11 +16,11 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
-from uuid import uuid4
 
 from dmnplus.data.archive import open_tar
 from dmnplus.data.example import DataError, Example, Fact, Source
 from dmnplus.data.location import ENVIRONMENT_VARIABLE, default_data_root
+from dmnplus.data.writing import write_lines
 
 ARCHIVE_FOLDER = "tasks_1-20_v1-2"
 ARCHIVE_NAME = f"{ARCHIVE_FOLDER}.tar.gz"
@@ -205,22 +205,7 @@ def write_babi(examples: Sequence[Example], path: Path) -> None:
                 f"{path}: the bAbI format cannot hold the question {_short(example.question)} ({example.source}) "
                 "as it is; take out tabs and outer spaces, and commas within an answer word"
             )
-    try:
-        write_lines(path, lines)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write `lines`, each with its end, to a file that appears whole or not at all. Raises OSError."""
-    # A random name beside the target: two writers never share a file, and the move stays on one disk.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(f"{line}\n" for line in lines)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_lines(path, lines)
 
 
 def _story_lines(examples: Sequence[Example]) -> Iterator[str]:

@@ -108,16 +108,27 @@ class Questions(_TensorFields):
             pictures=pictures,
         )
 
-    def batches(self, size: int, *, shuffle: torch.Generator | None = None) -> Iterator[Tensor]:
+    def batches(
+        self, size: int, *, shuffle: torch.Generator | None = None, by_picture: bool = False
+    ) -> Iterator[Tensor]:
         """Rows of each batch, every question once, those of like length together.
 
         With `shuffle`, questions are drawn in random order and sorted by length only within pools of some batches,
-        and the batches come in random order: little padding, and yet no batch is the same twice.
+        and the batches come in random order: little padding, and yet no batch is the same twice. `by_picture` keeps
+        questions about one picture together, so that it is read once for all of them.
         """
         if shuffle is None:
             yield from torch.argsort(self.lengths_N, stable=True).split(size)
             return
         order = torch.randperm(len(self), generator=shuffle)
+        if by_picture:
+            # In the order in which the first question about each picture was drawn; one without a picture is alone.
+            last = self.facts_NF.amin(dim=1)
+            _, group = torch.unique(torch.where(last < 0, last, torch.arange(len(self))), return_inverse=True)
+            first = torch.full((int(group.max()) + 1,), len(self)).scatter_reduce(
+                0, group[order], torch.arange(len(self)), "amin"
+            )
+            order = order[torch.argsort(first[group[order]], stable=True)]
         pools = order.split(size * BATCHES_PER_POOL)
         batches = [b for pool in pools for b in pool[torch.argsort(self.lengths_N[pool], stable=True)].split(size)]
         yield from (batches[i] for i in torch.randperm(len(batches), generator=shuffle))

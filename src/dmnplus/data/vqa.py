@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmnplus.data.babi import write_lines
 from dmnplus.data.example import DataError, Example, Picture, Source
 from dmnplus.data.reading import picture_names, read_json
+from dmnplus.data.writing import write_whole
 
 GET_HINT = "fetch it from https://visualqa.org/download.html"
 
@@ -127,10 +127,7 @@ def write_results(path: Path, answers: Mapping[int, str]) -> None:
     The file appears whole or not at all. Raises DataError. https://visualqa.org/evaluation.html
     """
     rows = [{"question_id": number, "answer": answer} for number, answer in answers.items()]
-    try:
-        write_lines(path, [json.dumps(rows)])
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
+    write_whole(path, json.dumps(rows) + "\n")
 
 
 def read_results(path: Path) -> dict[int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from dmnplus.data.example import DataError
+from dmnplus.data.writing import write_whole
 
 FORMAT = 1
 """Raised whenever an older program could not read what this one writes, or the other way round."""
@@ -28,19 +28,6 @@ WEIGHTS, VOCABULARY, PICTURES, CONFIG, METRICS, CHECKPOINT, RUN = (
     "checkpoint.safetensors",
     "run.json",
 )
-
-
-def write_whole(path: Path, content: bytes | str) -> None:
-    """Write `content` so that `path` holds what it held before or all of `content`, also if the disk fills up."""
-    data = content.encode() if isinstance(content, str) else content
-    # The process number keeps two writers of one file out of each other's way.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DataError(f"{path}: cannot be written: {error.strerror}; what was there before is untouched") from error
 
 
 def write_json(path: Path, content: Any) -> None:

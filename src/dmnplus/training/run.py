@@ -22,6 +22,7 @@ from dmnplus.data.batching import Questions, encode
 from dmnplus.data.example import DataError, Splits, iter_sentences
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
+from dmnplus.data.writing import write_whole
 from dmnplus.model import DMN
 from dmnplus.training.checkpoint import (
     CONFIG,
@@ -35,7 +36,6 @@ from dmnplus.training.checkpoint import (
     read_tensors,
     versions,
     write_json,
-    write_whole,
 )
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.trainer import Epoch, Fit, Step, Trainer

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dmnplus.data.batching import Questions
 from dmnplus.data.example import DataError
+from dmnplus.data.writing import write_whole
 from dmnplus.model import DMN, attention_losses
 from dmnplus.training.checkpoint import (
     CHECKPOINT,
@@ -22,7 +23,6 @@ from dmnplus.training.checkpoint import (
     WEIGHTS,
     read_tensors,
     write_tensors,
-    write_whole,
 )
 from dmnplus.training.metrics import loss_and_error
 
@@ -66,6 +66,8 @@ class TrainingConfig:
     """Weight decay in Adam's gradient, of all weights but biases."""
     l2_warmup: int = 0
     """L2 grows to its strength over so many epochs; the paper's is there from the start."""
+    by_picture: bool = False
+    """Whether questions about one picture share a batch: quicker, but a batch then shows few different pictures."""
     attention_weight: float = 0.0
     """Weight of the loss that draws the attention to labelled supporting facts; 0 leaves them unused."""
     attention_share: float = 1.0
@@ -206,7 +208,9 @@ class Trainer:
         set_decay(self.optimizer, self.config, len(self.history))
         total = torch.zeros((), device=_device(self.model))
         steps = math.ceil(len(training) / self.config.batch)
-        for step, rows in enumerate(training.batches(self.config.batch, shuffle=self.order)):
+        for step, rows in enumerate(
+            training.batches(self.config.batch, shuffle=self.order, by_picture=self.config.by_picture)
+        ):
             report(Step(len(self.history) + 1, step, steps))
             batch = training.batch(rows)
             output = self.model(batch, self.model.draw_dropout(batch, self.generator))

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from random import Random
 
-from dmnplus.data.babi import parse_babi, write_lines
+from dmnplus.data.babi import parse_babi
 from dmnplus.data.example import Example
 from dmnplus.data.generate import actors, animals, motivations, objects, places, size_reasoning, times
 from dmnplus.data.generate.story import Statement, Task
+from dmnplus.data.writing import write_lines
 
 _MODULES = (actors, animals, motivations, objects, places, size_reasoning, times)
 TASKS: Mapping[int, Task] = {

@@ -13,8 +13,8 @@ from typing import Annotated, Any, NoReturn, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dmnplus.data.babi import write_lines
 from dmnplus.data.example import DataError, Example, Fact, Picture, Region, Source
+from dmnplus.data.writing import write_lines
 
 QUESTIONS_FILE = "questions.jsonl"
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -51,7 +51,7 @@ class _Question(_Line):
 def write_scenes(examples: Sequence[Example], folder: Path) -> Path:
     """Writes `questions.jsonl` to `folder`, where the pictures are, and returns its path; `read_scenes` gives it back.
 
-    The file appears whole or not at all. Raises DataError for a picture outside `folder`, OSError.
+    The file appears whole or not at all. Raises DataError for a picture outside `folder`.
     """
     path = folder / QUESTIONS_FILE
     write_lines(path, [_line(example, folder) for example in examples])
