@@ -71,7 +71,7 @@ def test_a_test_set_has_no_answers(files: tuple[Path, Path]) -> None:
 def test_gzipped_files_read_the_same(files: tuple[Path, Path], tmp_path: Path) -> None:
     for file in files:
         packed = file.with_suffix(".json.gz")
-        packed.write_bytes(gzip.compress(file.read_bytes()))
+        packed.write_bytes(gzip.compress(file.read_bytes(), mtime=0))
     packed = read_vqa(tmp_path / "q.json.gz", read_annotations(tmp_path / "a.json.gz"))
     assert [example.answer for example in packed] == [("yes",), ("green, white",), ("yes",)]
 
@@ -156,13 +156,13 @@ def test_questions_and_annotations_that_do_not_belong_together(files: tuple[Path
     ("content", "expected"),
     [
         (b"", "f.json: is empty"),
-        (gzip.compress(b""), "f.json: is empty"),
+        (gzip.compress(b"", mtime=0), "f.json: is empty"),
         (b'{"questions": [\n{"question_id": 1', "f.json:2: is not JSON from column"),
         (b"<html>", "f.json:1: is not JSON from column 1 on"),
         (b"[" * 100_000, "f.json:1: is nested too deeply"),
         ('{"questions":\n"ü"}'.encode("latin-1"), "f.json:2: is not UTF-8 text"),
         (json.dumps(QUESTIONS).encode("utf-16"), "f.json:1: is not UTF-8 text (looks like UTF-16)"),
-        (gzip.compress(json.dumps(QUESTIONS).encode())[:-9], "f.json: is a damaged or incomplete gzip file"),
+        (gzip.compress(json.dumps(QUESTIONS).encode(), mtime=0)[:-9], "f.json: is a damaged or incomplete gzip file"),
     ],
 )
 def test_a_damaged_file(tmp_path: Path, read: Callable[[Path], object], content: bytes, expected: str) -> None:
