@@ -19,13 +19,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.part")
     try:
         try:
-            with temporary.open("xb") as stream:
-                stream.write(data)
+            temporary.write_bytes(data)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        problem = f"{path}: cannot be written ({error.strerror}); what was there before is untouched"
+        problem = f"{path}: cannot be written ({error.strerror or error}); what was there before is untouched"
         raise DataError(f"{problem}, make room or choose another place") from error
 
 

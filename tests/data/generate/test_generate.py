@@ -10,6 +10,7 @@ import pytest
 
 from dmnplus.data.archive import open_tar
 from dmnplus.data.babi import read_babi_file
+from dmnplus.data.example import DataError
 from dmnplus.data.generate import TASKS, generate, generate_lines, write_dataset
 
 
@@ -81,7 +82,7 @@ def test_a_broken_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
         raise OSError("disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match="disk full"):
         write_dataset(tmp_path, (1,), {"train": 5}, seed=0)
     assert list(tmp_path.iterdir()) == []
 

@@ -50,7 +50,7 @@ def test_a_broken_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytes
 
     examples = generate_scenes(tmp_path, questions=5)
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(DataError, match="disk full"):
         write_scenes(examples, tmp_path)
     assert {path.suffix for path in tmp_path.iterdir()} == {".png"}
 
