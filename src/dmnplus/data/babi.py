@@ -20,6 +20,7 @@ from typing import NoReturn
 from dmnplus.data.archive import open_tar
 from dmnplus.data.example import DataError, Example, Fact, Source
 from dmnplus.data.location import ENVIRONMENT_VARIABLE, default_data_root
+from dmnplus.data.reading import decode
 from dmnplus.data.writing import write_lines
 
 ARCHIVE_FOLDER = "tasks_1-20_v1-2"
@@ -240,13 +241,7 @@ def _parse_bytes(data: bytes, file: str, kind: str, whole: bool = False) -> list
     """`whole`: an official file, which ends with a line end; in a user's own file a complete last question will do."""
     if not data.strip():
         raise DataError(f"{file}: is empty; fetch or write it again")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        guess = "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "another encoding"
-        raise DataError(f"{file}:{line}: is not UTF-8 text (looks like {guess}); save it as UTF-8") from None
-    lines = text.split("\n")
+    lines = decode(data, file).split("\n")
     last = lines[-1]
     if last:
         # "5 Where is Mary?<tab>hall" may once have been "hallway<tab>12": without a line end, only a question with all

@@ -1,4 +1,4 @@
-"""What the readers of picture questions share: text and JSON that may be damaged, archives, folders of pictures."""
+"""What readers share: text and JSON that may be damaged, archives, folders of pictures."""
 
 from __future__ import annotations
 
@@ -36,12 +36,17 @@ def read_text(path: Path, hint: str) -> str:
             raise DataError(f"{path}: is a damaged or incomplete gzip file ({error}); fetch it again") from error
     if not data.strip():
         raise DataError(f"{path}: is empty; {hint}")
+    return decode(data, str(path))
+
+
+def decode(data: bytes, file: str) -> str:
+    """The content of `file` as UTF-8, without a byte order mark. Raises DataError with the line that is not."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         guess = "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "another encoding"
-        raise DataError(f"{path}:{line}: is not UTF-8 text (looks like {guess}); save it as UTF-8") from None
+        raise DataError(f"{file}:{line}: is not UTF-8 text (looks like {guess}); save it as UTF-8") from None
 
 
 def read_json(path: Path, hint: str) -> Any:
