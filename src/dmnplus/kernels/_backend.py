@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -105,6 +105,16 @@ def _load_triton() -> None:
         ) from None
 
 
+def _loads(load: Callable[[], object]) -> bool:
+    """Whether `load` finds its kernels; if not, one logged line says why the reference runs instead."""
+    try:
+        load()
+    except KernelUnavailableError as error:
+        _LOGGER.warning("running on the slow reference kernels: %s", error)
+        return False
+    return True
+
+
 @torch.compiler.assume_constant_result
 def _triton_by_name() -> bool:
     _load_triton()
@@ -115,12 +125,7 @@ def _triton_by_name() -> bool:
 def _triton_available() -> bool:
     global _triton_found
     if _triton_found is None:
-        try:
-            _load_triton()
-            _triton_found = True
-        except KernelUnavailableError as error:
-            _LOGGER.warning("running on the slow reference kernels: %s", error)
-            _triton_found = False
+        _triton_found = _loads(_load_triton)
     return _triton_found
 
 
@@ -135,10 +140,5 @@ def _cpu_by_name() -> bool:
 def _cpu_available() -> bool:
     global _cpu_found
     if _cpu_found is None:
-        try:
-            _build.load()
-            _cpu_found = True
-        except KernelUnavailableError as error:
-            _LOGGER.warning("running on the slow reference kernels: %s", error)
-            _cpu_found = False
+        _cpu_found = _loads(_build.load)
     return _cpu_found

@@ -26,10 +26,9 @@ def open_pictures(
 ) -> Pictures | None:
     """Where `pictures` are read from: a `store` of features, or their files as pixels; None if there are none.
 
-    Pixels are scaled to `size` for a model that makes `grid` regions a side of them.
-
-    `wanted` is what a trained model reads; regions that no store holds are made by its
-    backbone and kept in the cache. Raises `DataError` where that is not what there is.
+    Pixels are scaled to `size` for a model that makes `grid` regions a side of them. `wanted` is what a trained model
+    reads; regions that no store holds are made by its backbone and kept in the cache. Raises `DataError` where that is
+    not what there is.
     """
     pictures = list(dict.fromkeys(pictures))
     if not pictures:
