@@ -7,7 +7,7 @@ import torch
 from dmnplus.data.example import DataError
 from dmnplus.model import DMN, NetworkConfig
 from dmnplus.training.checkpoint import CHECKPOINT, METRICS, WEIGHTS, read_tensors
-from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias, set_decay
+from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias, set_rates
 from tests.model.examples import encoded, moves, network
 
 CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01, l2_warmup=5)
@@ -131,9 +131,19 @@ def test_l2_grows_over_its_warmup(tmp_path: Path):
     run = trainer(tmp_path / "run", config)
     strengths = []
     for epochs in (0, 1, 4, 9):
-        set_decay(run.optimizer, config, epochs)
+        set_rates(run.optimizer, config, epochs)
         strengths.append([group["weight_decay"] for group in run.optimizer.param_groups])
     assert strengths == [[0, 0], [0.125, 0], [0.5, 0], [0.5, 0]]
+
+
+def test_the_rate_falls_along_a_cosine(tmp_path: Path):
+    config = TrainingConfig(rate=0.01, schedule="cosine", epochs=4, patience=9, batch=16)
+    run = trainer(tmp_path / "run", config)
+    run.fit(TRAINING, VALIDATION)
+    # Angles of 0, 45, 90 and 135 degrees.
+    expected = [0.01, 0.01 * (1 + 0.5**0.5) / 2, 0.005, 0.01 * (1 - 0.5**0.5) / 2]
+    assert [epoch.rate for epoch in run.history] == pytest.approx(expected)
+    assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([expected[-1]] * 2)
 
 
 def test_supervised_attention_finds_the_labelled_facts(tmp_path: Path):

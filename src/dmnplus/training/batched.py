@@ -20,7 +20,7 @@ from torch.func import functional_call, vmap
 from dmnplus.data.batching import Batch, Questions
 from dmnplus.model import DMN, DropoutMasks, Output, attention_losses
 from dmnplus.training.metrics import EVALUATION_BATCH, correct
-from dmnplus.training.trainer import Epoch, Fit, Step, Trainer, adam, labelled, set_decay
+from dmnplus.training.trainer import Epoch, Fit, Step, Trainer, adam, labelled, set_rates
 
 # Everything of a batch that belongs to one run; the sentences are shared.
 _OWN = tuple(field.name for field in fields(Batch) if field.name not in ("sentences_SW", "pictures"))
@@ -147,7 +147,7 @@ class _Stack:
     def _train(self, joint: _Joint, report: Callable[[int, Step | Epoch], None]) -> list[float]:
         """One epoch; the mean loss of each run."""
         parts = [joint.parts[r] for r in self.runs]
-        set_decay(self.optimizer, self.config, len(self.trainers[0].history))
+        set_rates(self.optimizer, self.config, len(self.trainers[0].history))
         labels = [labelled(part, self.config) for part in parts]
         orders = [
             list(part.batches(self.config.batch, shuffle=trainer.order))

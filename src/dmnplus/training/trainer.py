@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ from dmnplus.training.checkpoint import (
     write_tensors,
 )
 from dmnplus.training.metrics import loss_and_error
+
+Schedule = Literal["constant", "cosine"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,8 @@ class TrainingConfig:
 
     rate: float = 0.001
     """Adam's learning rate."""
+    schedule: Schedule = "constant"
+    """constant, the paper's, or cosine: from `rate` along half a cosine to nothing after `epochs`."""
     batch: int = 128
     """Questions a step."""
     epochs: int = 256
@@ -77,6 +81,8 @@ class TrainingConfig:
         for name in ("batch", "epochs", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.schedule not in get_args(Schedule):
+            raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
         for name in ("l2", "l2_warmup", "attention_weight"):
@@ -196,16 +202,15 @@ class Trainer:
         Raises `DataError` if a loss is no number.
         """
         number = len(self.history) + 1
+        rate = rate_after(self.config, number - 1)
         if not (loss < float("inf") and validation_loss < float("inf")):
-            raise DataError(
-                f"the loss is no longer a number in epoch {number}; lower training.rate (now {self.config.rate})"
-            )
+            raise DataError(f"the loss is no longer a number in epoch {number}; lower training.rate (now {rate:g})")
         best = not self.history or validation_loss < self.result.validation_loss
-        self.history.append(Epoch(number, loss, validation_loss, validation_error, self.config.rate, seconds, best))
+        self.history.append(Epoch(number, loss, validation_loss, validation_error, rate, seconds, best))
         self._save(best)
 
     def _train(self, training: Questions, labelled_N: Tensor, report: Callable[[Step], None]) -> float:
-        set_decay(self.optimizer, self.config, len(self.history))
+        set_rates(self.optimizer, self.config, len(self.history))
         total = torch.zeros((), device=_device(self.model))
         steps = math.ceil(len(training) / self.config.batch)
         for step, rows in enumerate(
@@ -265,8 +270,17 @@ def adam(named: Iterable[tuple[str, Tensor]], config: TrainingConfig) -> torch.o
     return torch.optim.Adam(groups, lr=config.rate, fused=True)
 
 
-def set_decay(optimizer: torch.optim.Adam, config: TrainingConfig, epochs: int) -> None:
-    """The weight decay of the epoch after `epochs` finished ones, growing over `l2_warmup`."""
+def rate_after(config: TrainingConfig, epochs: int) -> float:
+    """The learning rate of the epoch after `epochs` finished ones."""
+    if config.schedule == "constant":
+        return config.rate
+    return config.rate * (1 + math.cos(math.pi * epochs / config.epochs)) / 2
+
+
+def set_rates(optimizer: torch.optim.Adam, config: TrainingConfig, epochs: int) -> None:
+    """Set learning rate and weight decay (`l2_warmup`) to those of the epoch after `epochs` finished ones."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate_after(config, epochs)
     grown = min(1.0, epochs / config.l2_warmup) if config.l2_warmup else 1.0
     weights, _ = optimizer.param_groups
     weights["weight_decay"] = grown * config.l2
