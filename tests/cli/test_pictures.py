@@ -8,6 +8,7 @@ from PIL import Image
 
 from dmnplus.data.example import DataError, Example, Picture
 from dmnplus.data.scenes import generate_scenes, write_scenes
+from tests.data.pictures import vqa_annotation, vqa_question, write_json
 
 SMALL = (
     *("--set", "data.image_size=16", "--set", "data.image_grid=2", "--set", "model.pixel_channels=16"),
@@ -104,6 +105,33 @@ def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_pat
     result = dmnplus(*asked, "--features", tmp_path / "large")
     assert result.status == 2
     assert "the model was trained on" in result.err
+
+
+def test_vqa_is_trained_blind_and_its_answers_are_written(dmnplus, tmp_path: Path):
+    data, run, results = tmp_path / "vqa", tmp_path / "run", tmp_path / "results.json"
+    for split in ("train", "val"):
+        numbers = range(1, 41)
+        rare = {7: ["maybe"] * 10}
+        questions = {"questions": [vqa_question(n, image=n, question="Is it red?") for n in numbers]}
+        people = {n: rare.get(n, ["yes"] * 6 + ["no"] * 4) for n in numbers}
+        write_json(data / f"questions_{split}.json", questions)
+        write_json(data / f"annotations_{split}.json", {"annotations": [vqa_annotation(n, people[n]) for n in numbers]})
+    trained = ("train", "pictures", "vqa", "--data", data, "--blind", "--out", run, *SMALL)
+    result = dmnplus(*trained, "--set", "data.answers=1")
+    assert result.status == 0, result.err
+    assert json.loads((run / "vocabulary.json").read_text())["answers"] == ["yes"]
+    result = dmnplus("eval", run, data, "--results", results, "--json")
+    assert result.status == 0, result.err
+    # Six of ten say what the model says: fully right; of question 7, nobody does.
+    assert json.loads(result.out)["vqa"]["overall"] == pytest.approx(39 / 40)
+    assert json.loads(results.read_text())[0] == {"question_id": 1, "answer": "yes"}
+    questions = data / "questions_val.json"
+    result = dmnplus("eval", run, "--questions", questions)
+    assert result.status == 2
+    assert "give --annotations, or --results" in result.err
+    results.unlink()
+    assert dmnplus("eval", run, "--questions", questions, "--results", results).status == 0
+    assert len(json.loads(results.read_text())) == 40
 
 
 def test_unknown_data_set(dmnplus, tmp_path: Path):

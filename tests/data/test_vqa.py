@@ -10,15 +10,14 @@ from typing import Any
 
 import pytest
 
-from dmnplus.data.example import DataError, Example, Picture, Source
+from dmnplus.data.example import DataError, Example, Picture, Source, most_common_answers, with_common_answers
 from dmnplus.data.reading import pictures_without_questions
 from dmnplus.data.vqa import (
     Annotation,
-    most_common_answers,
     read_annotations,
     read_results,
     read_vqa,
-    with_answers,
+    vqa_splits,
     write_results,
 )
 from tests.data.pictures import refusal, touch, vqa_annotation, vqa_question, write_json
@@ -80,12 +79,26 @@ def test_the_size_of_the_answer_vocabulary(files: tuple[Path, Path]) -> None:
     examples = read_vqa(files[0], read_annotations(files[1]))
     assert most_common_answers(examples, 1) == ["yes"]
     assert most_common_answers(examples, 9) == ["yes", "green, white"]
-    assert [example.source.line for example in with_answers(examples, ["yes"])] == [90, 20]
+    assert [example.source.line for example in with_common_answers(examples, 1)] == [90, 20]
     with pytest.raises(ValueError, match="size 0 is not positive"):
         most_common_answers(examples, 0)
     # Equals in alphabetical order, however the file is sorted.
     equals = [Example(facts=(), question="?", answer=(answer,)) for answer in "cab"]
     assert most_common_answers(equals, 2) == most_common_answers(equals[::-1], 2) == ["a", "b"]
+
+
+def test_official_names_are_found_and_photos_do_not_cross_splits(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        questions = {"questions": [vqa_question(number, image=number // 2) for number in range(2, 42)]}
+        answers = {"annotations": [vqa_annotation(number) for number in range(2, 42)]}
+        write_json(tmp_path / f"OpenEnded_mscoco_{split}2014_questions.json", questions)
+        write_json(tmp_path / f"MultipleChoice_mscoco_{split}2014_questions.json", questions)
+        write_json(tmp_path / f"mscoco_{split}2014_annotations.json", answers)
+    splits = vqa_splits(tmp_path, validation_share=0.2)
+    assert (len(splits.training), len(splits.validation), len(splits.test)) == (32, 8, 40)
+    assert not {e.facts for e in splits.training} & {e.facts for e in splits.validation}
+    write_json(tmp_path / "more_train_questions.json", {})
+    assert "needs one JSON file of train questions, has OpenEnded" in refusal(lambda: vqa_splits(tmp_path), tmp_path)
 
 
 def without(entry: dict[str, Any], key: str) -> dict[str, Any]:

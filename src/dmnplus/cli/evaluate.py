@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,7 @@ from dmnplus.cli.picture_data import DATASETS, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import find_babi, read_babi, read_babi_file
 from dmnplus.data.example import DataError, Example, iter_pictures
+from dmnplus.data.vqa import read_annotations, vqa_files, write_results
 
 if TYPE_CHECKING:
     from dmnplus.training.metrics import Evaluation
@@ -32,6 +34,10 @@ def evaluate_run(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the questions' pictures.")] = None,
     features: Annotated[Path | None, typer.Option(help="Their regions, made by `dmnplus features`.")] = None,
+    annotations: Annotated[Path | None, typer.Option(help="VQA: the answers to the questions.")] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="VQA: write the model's answers here, in the official submission format.")
+    ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, to make regions that --features does not give.")
     ] = None,
@@ -45,6 +51,7 @@ def evaluate_run(
     from dmnplus.data.batching import encode
     from dmnplus.training.metrics import evaluate, predictions
     from dmnplus.training.run import load_model
+    from dmnplus.training.vqa_accuracy import vqa_accuracy
     from dmnplus.vision.opening import open_pictures
 
     config, vocabulary, model = load_model(run)
@@ -53,7 +60,9 @@ def evaluate_run(
         source = questions or (Path(data) if data else None)
         if source is None:
             raise DataError(f"the run was trained on {dataset}; give --questions FILE or the data set's folder")
-        examples = read_questions(dataset, source, images=images)
+        if dataset == "vqa" and source.is_dir():
+            source, annotations = vqa_files(source, "val")
+        examples = read_questions(dataset, source, images=images, annotations=annotations)
         if model.pictures is None:
             examples = without_pictures(examples)
         pictures = open_pictures(
@@ -67,15 +76,37 @@ def evaluate_run(
     else:
         examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
+    answered = predictions(model, encoded, vocabulary)
+    # VQA's own numbers of the questions.
+    by_id = {e.source.line: ",".join(answer) for e, answer in zip(examples, answered, strict=True)}
+    with_answers = any(example.answer for example in examples)
+    if results is not None:
+        if dataset != "vqa":
+            raise DataError(f"--results is the format of VQA, and the run was trained on {dataset or 'other data'}")
+        write_results(results, by_id)
+        Console(stderr=True).print(
+            f"answers to {len(examples)} questions in {results}", highlight=False, soft_wrap=True
+        )
+        if not with_answers:
+            return
+    if not with_answers:
+        raise DataError("the questions have no answers to compare with; give --annotations, or --results to write them")
     result = evaluate(model, encoded, examples)
-    wups = _wups(predictions(model, encoded, vocabulary), examples) if dataset == "daquar" else None
+    wups = _wups(answered, examples) if dataset == "daquar" else None
+    consensus = None
+    if dataset == "vqa" and annotations:
+        consensus = vqa_accuracy(by_id, read_annotations(annotations))
     if as_json:
-        typer.echo(json.dumps({**result.to_json(), **({"wups": wups} if wups else {})}, indent=2))
+        more = {"wups": wups, "vqa": consensus and asdict(consensus)}
+        typer.echo(json.dumps(result.to_json() | {name: value for name, value in more.items() if value}, indent=2))
         return
     console = Console()
     _print(console, result)
     for threshold, score in (wups or {}).items():
         console.print(f"WUPS at {threshold}: {score:.2%}", highlight=False)
+    if consensus:
+        by_type = ", ".join(f"{kind} {score:.2%}" for kind, score in consensus.by_answer_type.items())
+        console.print(f"VQA accuracy: {consensus.overall:.2%} ({by_type})", highlight=False, soft_wrap=True)
 
 
 def _wups(answers: Sequence[tuple[str, ...]], examples: Sequence[Example]) -> dict[str, float] | None:

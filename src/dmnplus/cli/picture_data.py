@@ -11,8 +11,9 @@ from dmnplus.data.easy_vqa import easy_vqa_splits, read_easy_vqa
 from dmnplus.data.example import DataError, Example, Splits, iter_pictures, split_by_picture
 from dmnplus.data.nlvr import nlvr_splits, read_nlvr
 from dmnplus.data.scenes import read_scenes
+from dmnplus.data.vqa import read_annotations, read_vqa, vqa_splits
 
-DATASETS = ("scenes", "easy-vqa", "daquar", "nlvr")
+DATASETS = ("scenes", "easy-vqa", "daquar", "nlvr", "vqa")
 
 
 def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, hold_out: float = 0.0) -> Splits:
@@ -29,6 +30,8 @@ def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, h
             return easy_vqa_splits(data)
         case "nlvr":
             return nlvr_splits(data)
+        case "vqa":
+            return vqa_splits(data, validation_share=validation_share)
         case "daquar":
             examples = read_daquar(data)
             test: list[Example] = []
@@ -39,8 +42,13 @@ def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, h
     raise ValueError(f"unknown data set {dataset!r}; there are {', '.join(DATASETS)}")
 
 
-def read_questions(dataset: str, data: Path, *, images: Path | None = None) -> list[Example]:
-    """The test questions of a data set; `data` is a file, a folder or an archive, `images` where the pictures are."""
+def read_questions(
+    dataset: str, data: Path, *, images: Path | None = None, annotations: Path | None = None
+) -> list[Example]:
+    """The test questions of a data set; `data` is a file, a folder or an archive, `images` where the pictures are.
+
+    VQA has its answers in a file of their own, `annotations`.
+    """
     match dataset:
         case "scenes":
             return read_scenes(data / "test" if (data / "test").is_dir() else data)
@@ -48,6 +56,8 @@ def read_questions(dataset: str, data: Path, *, images: Path | None = None) -> l
             return read_easy_vqa(data, "test")
         case "nlvr":
             return read_nlvr(data, "test")
+        case "vqa":
+            return read_vqa(data, read_annotations(annotations) if annotations else None, images)
         case "daquar":
             return read_daquar(data, pictures=images)
     raise ValueError(f"unknown data set {dataset!r}; there are {', '.join(DATASETS)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -119,6 +120,23 @@ def split_by_picture(
             raise DataError(f"{example.source}: {problem}; split these questions in another way")
         sides[side.pop()].append(example)
     return sides
+
+
+def most_common_answers(examples: Sequence[Example], size: int) -> list[str]:
+    """The `size` most frequent answers, the most frequent first, equals in alphabetical order.
+
+    The usual size for VQA is 1,000 to 3,000 (the paper does not say).
+    """
+    if size < 1:
+        raise ValueError(f"answer vocabulary size {size} is not positive")
+    counts = Counter(example.answer_text for example in examples if example.answer)
+    return sorted(counts, key=lambda answer: (-counts[answer], answer))[:size]
+
+
+def with_common_answers(examples: Sequence[Example], size: int) -> list[Example]:
+    """Those of `examples` with one of their `size` most frequent answers: what a classifier over them is trained on."""
+    known = frozenset(most_common_answers(examples, size))
+    return [example for example in examples if example.answer_text in known]
 
 
 def iter_sentences(examples: Sequence[Example]) -> Iterator[str]:

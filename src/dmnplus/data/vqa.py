@@ -14,13 +14,12 @@ Antol et al. 2015, https://arxiv.org/abs/1505.00468; Goyal et al. 2017; https://
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dmnplus.data.example import DataError, Example, Picture, Source
+from dmnplus.data.example import DataError, Example, Picture, Source, Splits, split_by_picture
 from dmnplus.data.reading import picture_names, read_json
 from dmnplus.data.writing import write_whole
 
@@ -104,21 +103,36 @@ def read_vqa(
     return list(examples.values())
 
 
-def most_common_answers(examples: Sequence[Example], size: int) -> list[str]:
-    """The `size` most frequent answers, the most frequent first, equals in alphabetical order.
+def vqa_splits(folder: Path, *, validation_share: float = 0.1) -> Splits:
+    """The official training questions, some photos of which validate, and as test the official validation questions.
 
-    The usual size for VQA is 1,000 to 3,000 (the paper's section 5.3 does not say).
+    Files go by their official names, or any that tell questions from annotations and train from val; version 1's
+    multiple choice is left out. Photos lie in `folder`, in `train2014` and `val2014`, or in `images`; without them the
+    questions can only be read alone. Raises DataError.
     """
-    if size < 1:
-        raise ValueError(f"answer vocabulary size {size} is not positive")
-    counts = Counter(example.answer_text for example in examples if example.answer)
-    return sorted(counts, key=lambda answer: (-counts[answer], answer))[:size]
+    training, validation = split_by_picture(_read_split(folder, "train"), validation_share)
+    return Splits("vqa", training, validation, _read_split(folder, "val"))
 
 
-def with_answers(examples: Sequence[Example], answers: Collection[str]) -> list[Example]:
-    """Those of `examples` whose answer is among `answers`: what a classifier over `answers` can be trained on."""
-    known = frozenset(answers)
-    return [example for example in examples if example.answer_text in known]
+def vqa_files(folder: Path, split: str) -> tuple[Path, Path]:
+    """The files of questions and annotations of a split, "train" or "val", in `folder`. Raises DataError."""
+    return _find(folder, "questions", split), _find(folder, "annotations", split)
+
+
+def _read_split(folder: Path, split: str) -> list[Example]:
+    questions, annotations = vqa_files(folder, split)
+    photos = [path for path in (folder / f"{split}2014", folder / "images") if path.is_dir()]
+    return read_vqa(questions, read_annotations(annotations), photos[0] if photos else None)
+
+
+def _find(folder: Path, kind: str, split: str) -> Path:
+    """The file of `kind` (questions, annotations) and `split` (train, val) in `folder`."""
+    named = sorted(path for path in folder.glob("*.json*") if kind in path.name and split in path.name)
+    named = [path for path in named if "MultipleChoice" not in path.name]
+    if len(named) != 1:
+        names = ", ".join(path.name for path in named) or "none"
+        raise DataError(f"{folder}: needs one JSON file of {split} {kind}, has {names}; {GET_HINT}")
+    return named[0]
 
 
 def write_results(path: Path, answers: Mapping[int, str]) -> None:

@@ -19,7 +19,7 @@ from joblib import Parallel, delayed
 
 from dmnplus.config import Config, parse, plain
 from dmnplus.data.batching import Questions, encode
-from dmnplus.data.example import DataError, Splits, iter_sentences
+from dmnplus.data.example import DataError, Splits, iter_sentences, with_common_answers
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.writing import write_whole
@@ -246,9 +246,10 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
     splits = job.splits
     if not splits.validation:
         raise DataError(f"{splits.name}: no questions to validate on")
-    vocabulary = Vocabulary.build(iter_sentences(splits.training), (e.answer for e in splits.training))
-    last_facts = job.config.data.last_facts
-    training = encode(splits.training, vocabulary, last_facts=last_facts, pictures=job.pictures)
+    answers, last_facts = job.config.data.answers, job.config.data.last_facts
+    examples = with_common_answers(splits.training, answers) if answers else splits.training
+    vocabulary = Vocabulary.build(iter_sentences(examples), (e.answer for e in examples))
+    training = encode(examples, vocabulary, last_facts=last_facts, pictures=job.pictures)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
     pictures = job.pictures.format if job.pictures else None
     for i, folder in enumerate(_start_folders(job)):

@@ -35,6 +35,8 @@ class DataConfig:
 
     last_facts: int = 70
     """Longer stories keep only their last facts (the paper: 70 sentences, task 3: 130)."""
+    answers: int = 0
+    """Train only on questions with one of so many most frequent answers; 0 takes all."""
     validation_share: float = 0.1
     """Share of the training file that validates: its end, as it stands."""
     image_size: int = 64
@@ -45,6 +47,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.last_facts < 1:
             raise ValueError(f"data.last_facts is {self.last_facts}; it must be at least 1")
+        if self.answers < 0:
+            raise ValueError(f"data.answers is {self.answers}; it must be at least 0")
         if self.image_grid < 1 or self.image_size not in (self.image_grid * 2**k for k in range(1, 9)):
             accepted = f"data.image_grid ({self.image_grid}) times 2, 4, 8, ..."
             raise ValueError(f"data.image_size is {self.image_size}; it must be {accepted}")
