@@ -68,7 +68,7 @@ def evaluate_run(
         examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
     result = evaluate(model, encoded, examples)
-    wups = _wups(predictions(model, encoded, vocabulary), examples) if dataset == "daquar" else None
+    wups = _wups(predictions(model, encoded, vocabulary, examples), examples) if dataset == "daquar" else None
     if as_json:
         typer.echo(json.dumps({**result.to_json(), **({"wups": wups} if wups else {})}, indent=2))
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -84,6 +84,10 @@ class Splits:
     training: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
+    separator: str = ","
+    """What joins the words of an answer."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the files that were split, by name."""
 
 
 def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:
