@@ -87,7 +87,7 @@ class Splits:
     separator: str = ","
     """What joins the words of an answer."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of the files that were split, by name."""
+    """SHA-256 of own files, by what they are: `data`, and `valid` and `test` where they were given."""
 
 
 def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:
