@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,18 +11,13 @@ from torch import Tensor
 
 from dmnplus.config import Config
 from dmnplus.data.batching import encode
-from dmnplus.data.example import DataError, Example, Fact, Picture
+from dmnplus.data.example import DataError, Example, Fact, Picture, iter_sentences
+from dmnplus.data.names import Cast
 from dmnplus.data.pictures import Pictures, snake_order
 from dmnplus.data.vocabulary import Vocabulary
+from dmnplus.data.words import split_sentences as split_sentences
 from dmnplus.model import DMN
 from dmnplus.training.run import load_model
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
-
-
-def split_sentences(text: str) -> list[str]:
-    """The sentences of a text: one a line, or ended by `.`, `!` or `?` and white space."""
-    return [sentence.strip() for sentence in _SENTENCE_END.split(text) if sentence.strip()]
 
 
 @dataclass(frozen=True)
@@ -31,7 +25,7 @@ class Answer:
     """An answer, and what led to it."""
 
     answer: str
-    """The most probable one; several words are comma separated."""
+    """The most probable one; several words are joined as in the data: bAbI's by commas, own data's by spaces."""
     probability: float
     ranked: list[tuple[str, float]]
     """The most probable answers with their probabilities, best first."""
@@ -69,7 +63,8 @@ class QuestionAnswerer:
         example = Example(facts=tuple(read), question=question, answer=())
         batch = encode([example], self.vocabulary, pictures=self._open(read)).batch(torch.tensor([0]))
         output = self.model(batch)
-        ranked = [(self._text(r.answer), r.probability) for r in self.model.ranked(output, top)[0]]
+        cast = self.vocabulary.cast(read, question)
+        ranked = [(self._text(r.answer, cast), r.probability) for r in self.model.ranked(output, top)[0]]
         attention, regions = self._by_fact(read, output.attention_PBF[:, 0])
         return Answer(
             answer=ranked[0][0],
@@ -78,7 +73,7 @@ class QuestionAnswerer:
             facts=read,
             attention=attention,
             regions=regions,
-            unknown_words=self.vocabulary.unknown_words([*(f for f in read if isinstance(f, str)), question]),
+            unknown_words=self.vocabulary.unknown_words([*iter_sentences([example])], cast.places),
         )
 
     def _open(self, facts: Sequence[Fact]) -> Pictures | None:
@@ -110,8 +105,9 @@ class QuestionAnswerer:
         }
         return torch.stack([part.sum(dim=1) for part in parts], dim=1).tolist(), regions
 
-    def _text(self, ids: tuple[int, ...]) -> str:
-        return ",".join(self.vocabulary.answer_of(ids, by_word=self.config.model.answer == "words"))
+    def _text(self, ids: tuple[int, ...], cast: Cast) -> str:
+        words = self.vocabulary.answer_of(ids, by_word=self.config.model.answer == "words")
+        return self.vocabulary.join(cast.restore(words))
 
 
 def load(path: str | Path, *, weights: str | Path | None = None) -> QuestionAnswerer:

@@ -32,18 +32,33 @@ PAPER_EXCEPTIONS: dict[int, dict[str, Any]] = {
 """Where the paper's protocol differs for one bAbI task (section 4.1 and 4.2)."""
 
 
-def resolve(
-    *, variant: str = "dmn+", task: int | None = None, recipe: Path | None = None, settings: Iterable[str] = ()
-) -> Config:
-    """The config of a run: a variant's network, the paper's exceptions for `task`, a TOML `recipe`, then `settings`.
+def own_defaults(questions: int, *, several_words: bool = False) -> dict[str, dict[str, Any]]:
+    """Where the defaults of own data differ: by its number of `questions`, and whether answers have `several_words`."""
+    return {
+        "model": {"answer": "words" if several_words else "class"},
+        # Twenty steps an epoch at least, as far as batches stay large enough for a gradient.
+        "training": {"batch": min(128, max(8, questions // 20)), "word_dropout": 0.25, "attention_weight": 1.0},
+    }
 
-    Later ones win. `settings` are `section.key=value`, values as in TOML, quotes optional. Raises `ValueError` that
-    names the key, the value and what is accepted.
+
+def resolve(
+    *,
+    variant: str = "dmn+",
+    task: int | None = None,
+    defaults: Mapping[str, Mapping[str, Any]] | None = None,
+    recipe: Path | None = None,
+    settings: Iterable[str] = (),
+) -> Config:
+    """The config of a run: a variant's network, the paper's exceptions for `task`, `defaults`, `recipe`, `settings`.
+
+    Later ones win. `defaults` are those of a kind of data, `recipe` is a TOML file, `settings` are `section.key=value`,
+    values as in TOML, quotes optional. Raises `ValueError` that names the key, the value and what is accepted.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there are {', '.join(VARIANTS)}")
     tree: dict[str, Any] = {"model": asdict(VARIANTS[variant])}
     _merge(tree, PAPER_EXCEPTIONS.get(task or 0, {}), where=f"task {task}")
+    _merge(tree, defaults or {}, where="defaults")
     if recipe is not None:
         _merge(tree, _read_toml(recipe), where=str(recipe))
     for setting in settings:

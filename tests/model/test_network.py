@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dmnplus.model import VARIANTS, NetworkConfig, attention_losses
+from dmnplus.model.answer import ClassAnswer, WordAnswer
 from tests.model.examples import encoded, moves, network, whole
 
 CONFIGS = {
@@ -150,3 +151,54 @@ def test_attention_loss_is_zero_without_labels():
 def test_a_wrong_setting_is_named(wrong: dict, named: str):
     with pytest.raises(ValueError, match=named):
         NetworkConfig(**wrong)
+
+
+def _decoder(first: dict[int, float], after: dict[int, dict[int, float]]) -> WordAnswer:
+    """A decoder over the words end, 1, 2, 3 with these probabilities of the first word and of those after a word."""
+    decoder = WordAnswer(2, 4)
+
+    def step(words_B: torch.Tensor, h_BK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        rows = [first if word == 0 else after[word] for word in words_B.tolist()]
+        return torch.tensor([[row.get(i, 1e-9) for i in range(4)] for row in rows]).log(), h_BK
+
+    decoder._step = step
+    return decoder
+
+
+def test_a_beam_finds_a_better_answer_than_greedy_decoding():
+    # 1 begins best, but what follows it is spread out; 2 is followed by 3 for sure.
+    decoder = _decoder({1: 0.5, 2: 0.4, 3: 0.1}, {1: {1: 0.4, 2: 0.3, 3: 0.3}, 2: {3: 1.0}, 3: {0: 1.0}})
+    start = torch.zeros(2, 4)
+    greedy, beam = decoder.ranked(start, 1), decoder.ranked(start, 3)
+    assert greedy[0][0].answer[0] == 1
+    assert beam[0] == beam[1]
+    assert beam[0][0].answer == (2, 3)
+    assert beam[0][0].probability == pytest.approx(0.4, abs=1e-6)
+    assert beam[0][0].probability > greedy[0][0].probability
+
+
+def test_an_ended_answer_does_not_end_the_search():
+    # The end at once is soon found twice over, and is yet less likely than a longer answer.
+    decoder = _decoder({0: 0.3, 1: 0.7}, {1: {0: 0.1, 2: 0.9}, 2: {0: 1.0}})
+    assert [ranked.answer for ranked in decoder.ranked(torch.zeros(1, 4), 2)[0]] == [(1, 2), ()]
+
+
+def test_greedy_decoding_is_what_the_logits_say():
+    vocabulary, questions = encoded([replace(e, answer=(*e.answer, "now")) for e in moves(12)])
+    model, batch = network(vocabulary, NetworkConfig(hidden=16, answer="words", beams=1)), whole(questions)
+    found = [ranked[0].answer for ranked in model.ranked(model(batch), 5)]
+    # Given its own words, the decoder's best next word at every place is the one it said.
+    said = torch.nn.utils.rnn.pad_sequence([torch.tensor([*words, 0]) for words in found], True, -1)
+    logits = model(replace(batch, answer_words_BL=said)).logits
+    assert ((logits.argmax(dim=-1) == said) | (said < 0)).all() or max(map(len, found)) == WordAnswer.LONGEST
+
+
+def test_names_that_the_story_does_not_have_are_no_answers():
+    for answer in (ClassAnswer(8, 5), WordAnswer(8, 6)):
+        present = torch.tensor([[True, False, False], [False, False, True]])
+        ranked = answer.ranked(torch.randn(2, 16), 50, present)
+        first = 0 if isinstance(answer, ClassAnswer) else 1
+        barred = [{first + 1, first + 2}, {first, first + 1}]
+        for best, wrong in zip(ranked, barred, strict=True):
+            assert best
+            assert not any(wrong & {*r.answer} for r in best)

@@ -14,6 +14,7 @@ from dmnplus.data.compare import compare, render
 from dmnplus.data.download import get_babi
 from dmnplus.data.generate import generate, write_dataset
 from dmnplus.data.location import default_data_root
+from dmnplus.data.own import KINDS_OF_FILE
 from dmnplus.data.scenes import KINDS, generate_scenes, write_scenes
 
 app = typer.Typer(help="Fetch, make and compare data.", no_args_is_help=True)
@@ -70,6 +71,27 @@ def draw_scenes(
         folder = out / split
         examples = generate_scenes(folder, questions=count, seed=seed, kinds=chosen, split=split)
         typer.echo(write_scenes(examples, folder))
+
+
+@app.command("check")
+def check_own(
+    data: Annotated[Path, typer.Argument(help=f"Your questions: {KINDS_OF_FILE}.")],
+    valid: Annotated[Path | None, typer.Option(help="The file to validate on, if it is another.")] = None,
+    test: Annotated[Path | None, typer.Option(help="The file to test on, if it is another.")] = None,
+    variant: Annotated[str, typer.Option(help="The network, as of `dmnplus train own`.")] = "dmn+",
+    recipe: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; may be repeated.")
+    ] = None,
+) -> None:
+    """Say what is wrong with your own data, line by line, and what a model would see of it.
+
+    Exit status 2 if anything is wrong.
+    """
+    from dmnplus.cli.own_data import check
+
+    if not check(Console(), data, valid, test, variant=variant, recipe=recipe, settings=settings or ()):
+        raise typer.Exit(2)
 
 
 @app.command("compare")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmnplus.cli.own_data import questions_to_measure
 from dmnplus.cli.picture_data import DATASETS, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import find_babi, read_babi, read_babi_file
@@ -27,7 +28,9 @@ def evaluate_run(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     data: Annotated[
         str | None,
-        typer.Argument(help="Official archive, its folder, a file in its format, or generated:QUESTIONS[:SEED]."),
+        typer.Argument(
+            help="Official archive, its folder, a file in its format, generated:QUESTIONS[:SEED], or own data."
+        ),
     ] = None,
     questions: Annotated[
         Path | None, typer.Option(help="The questions, in the format of the data set that the run was trained on.")
@@ -42,28 +45,42 @@ def evaluate_run(
         Path | None, typer.Option(help="The backbone's weights, to make regions that --features does not give.")
     ] = None,
     task: Annotated[int | None, typer.Option(help="bAbI task; default: the one the run was trained on.")] = None,
-    split: Annotated[str, typer.Option(help="train, valid or test.")] = "test",
+    split: Annotated[str, typer.Option(help="train, valid or test; of own data also all.")] = "test",
     language: Annotated[str, typer.Option(help="Folder of the archive: en, en-10k, hn, shuffled, ...")] = "en-10k",
+    beams: Annotated[
+        int | None, typer.Option(min=1, help="Beams of a decoder of words; 1 is greedy. Default: the run's.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print accuracy, error by type of question, and how the attention agrees with the supporting facts."""
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.data.batching import encode
+    from dmnplus.training.checkpoint import RUN, read_json
     from dmnplus.training.metrics import evaluate, predictions
     from dmnplus.training.run import load_model
     from dmnplus.training.vqa_accuracy import vqa_accuracy
     from dmnplus.vision.opening import open_pictures
 
     config, vocabulary, model = load_model(run)
+    if beams is not None:
+        model.config = replace(model.config, beams=beams)
     dataset = trained_on(run)
-    if dataset in DATASETS:
+    console = Console()
+    if dataset in (*DATASETS, "own"):
         source = questions or (Path(data) if data else None)
         if source is None:
-            raise DataError(f"the run was trained on {dataset}; give --questions FILE or the data set's folder")
-        if dataset == "vqa" and source.is_dir():
-            source, annotations = vqa_files(source, "val")
-        examples = read_questions(dataset, source, images=images, annotations=annotations)
-        if model.pictures is None:
+            what = "the file to measure on" if dataset == "own" else "--questions FILE or the data set's folder"
+            raise DataError(f"the run was trained on {dataset} data; give {what}")
+        if dataset == "own":
+            files = read_json(run / RUN).get("files", {})
+            examples, described = questions_to_measure(source, files, config.data, split)
+            if not as_json:
+                console.print(described, highlight=False, soft_wrap=True)
+        else:
+            if dataset == "vqa" and source.is_dir():
+                source, annotations = vqa_files(source, "val")
+            examples = read_questions(dataset, source, images=images, annotations=annotations)
+        if model.pictures is None and dataset != "own":
             examples = without_pictures(examples)
         pictures = open_pictures(
             iter_pictures(examples),
@@ -76,7 +93,7 @@ def evaluate_run(
     else:
         examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
-    answered = predictions(model, encoded, vocabulary)
+    answered = predictions(model, encoded, vocabulary, examples)
     # VQA's own numbers of the questions.
     by_id = {e.source.line: ",".join(answer) for e, answer in zip(examples, answered, strict=True)}
     with_answers = any(example.answer for example in examples)
@@ -100,7 +117,6 @@ def evaluate_run(
         more = {"wups": wups, "vqa": consensus and asdict(consensus)}
         typer.echo(json.dumps(result.to_json() | {name: value for name, value in more.items() if value}, indent=2))
         return
-    console = Console()
     _print(console, result)
     for threshold, score in (wups or {}).items():
         console.print(f"WUPS at {threshold}: {score:.2%}", highlight=False)

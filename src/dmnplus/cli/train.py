@@ -10,9 +10,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dmnplus.cli.own_data import baselines, divided, own_config, read_files, remarks
 from dmnplus.cli.picture_data import DATASETS, picture_splits, without_pictures
 from dmnplus.cli.sources import babi_splits, parse_tasks
-from dmnplus.data.example import Splits, iter_pictures
+from dmnplus.data.example import DataError, Splits, iter_pictures
+from dmnplus.data.own import KINDS_OF_FILE, own_splits, require, shared_stories
 
 if TYPE_CHECKING:
     from dmnplus.training.run import Job
@@ -112,15 +114,14 @@ def train_pictures(
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
     from dmnplus.config import resolve
-    from dmnplus.training.baselines import first_words, most_frequent_by
     from dmnplus.training.run import Job
     from dmnplus.vision.opening import open_pictures
 
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
     splits = picture_splits(dataset, data, validation_share=config.data.validation_share, hold_out=hold_out)
     if blind:
-        parts = (without_pictures(part) for part in (splits.training, splits.validation, splits.test))
-        splits = Splits(f"{splits.name} without pictures", *parts)
+        training, validation, test = map(without_pictures, (splits.training, splits.validation, splits.test))
+        splits = Splits(f"{splits.name} without pictures", training, validation, test)
     pictures = open_pictures(
         iter_pictures([*splits.training, *splits.validation, *splits.test]),
         size=config.data.image_size,
@@ -128,13 +129,56 @@ def train_pictures(
         store=features,
     )
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
-    measured = splits.test or splits.validation
-    for words in (0, 2):
-        guess = most_frequent_by(splits.training, first_words(words))
-        right = sum(guess(example) == example.answer for example in measured) / len(measured)
-        after = f" after the question's first {words} words" if words else ""
-        typer.echo(f"most frequent answer{after}: accuracy {right:.1%}")
+    for line in baselines(splits):
+        typer.echo(line)
     _train({dataset: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
+
+
+@app.command("own")
+def train_own(
+    data: Annotated[Path, typer.Argument(help=f"The questions: {KINDS_OF_FILE}. See docs/own_data.md.")],
+    valid: Annotated[Path | None, typer.Option(help="Validate on this file instead of a part of the data.")] = None,
+    test: Annotated[Path | None, typer.Option(help="Test on this file instead of a part of the data.")] = None,
+    allow_shared: Annotated[
+        bool, typer.Option("--shared-stories", help="Allow one story in training and in test, where the files say so.")
+    ] = False,
+    features: Annotated[
+        Path | None, typer.Option(help="Regions made by `dmnplus features`. Without: pixels, read by convolutions.")
+    ] = None,
+    variant: Variant = "dmn+",
+    recipe: Recipe = None,
+    settings: Settings = None,
+    starts: Starts = 1,
+    seed: Seed = 0,
+    jobs: Jobs = 1,
+    threads: Threads = 0,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME-VARIANT.")] = None,
+    resume: Resume = False,
+) -> None:
+    """Train on your own questions: a file, checked as by `dmnplus data check` and split by story.
+
+    Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
+    """
+    from dmnplus.training.run import Job
+    from dmnplus.vision.opening import open_pictures
+
+    files = {role: require(file) for role, file in read_files(data, valid, test).items()}
+    config = own_config(files, variant=variant, recipe=recipe, settings=settings or ())
+    parts = divided(files, config.data)
+    if not allow_shared and (shared := shared_stories(parts)):
+        raise DataError(f"{shared[0]} ({len(shared)} such stories); divide them, or allow it with --shared-stories")
+    splits = own_splits(parts, files)
+    for line in (*remarks(files, parts, config), *baselines(splits)):
+        typer.echo(line)
+    pictures = open_pictures(
+        iter_pictures([*splits.training, *splits.validation, *splits.test]),
+        size=config.data.image_size,
+        grid=config.data.image_grid,
+        store=features,
+    )
+    name = data.name.partition(".")[0]
+    folder = out or Path("runs") / f"{name}-{variant}"
+    _train({name: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
 
 
 def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool) -> None:

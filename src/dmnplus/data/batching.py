@@ -3,13 +3,13 @@
 A picture is as many facts as its grid has regions.
 
 Shape legend: N questions, B batch, F facts, S distinct sentences, I distinct pictures, R regions of a picture,
-W words per sentence, Q question words, L answer words, K supporting facts.
+W words per sentence, Q question words, L answer words, K supporting facts, M placeholders of names, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import accumulate, count
 from typing import TypeVar
 
@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from dmnplus.data.example import DataError, Example, Fact, Picture
+from dmnplus.data.names import Cast, placeholder
 from dmnplus.data.pictures import Pictures, regions_in
-from dmnplus.data.vocabulary import PADDING, Vocabulary
+from dmnplus.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 # Answers that training never saw have no class; they count as wrong and carry no loss.
 NO_ANSWER = -1
@@ -57,6 +58,8 @@ class Batch(_TensorFields):
     """Place in the series of the picture that a region is of, from 1; 0 for sentences."""
     pictures: Tensor | None = None
     """The distinct pictures as `Pictures.read` gives them; None for a model of text."""
+    names_BM: Tensor | None = None
+    """True on the placeholders that stand for a name of the story; None where names are not made anonymous."""
 
     def __len__(self) -> int:
         return len(self.facts_BF)
@@ -77,6 +80,7 @@ class Questions(_TensorFields):
     supporting_NK: Tensor
     steps_NK: Tensor
     pictures: Pictures | None = None
+    names_NM: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.facts_NF)
@@ -106,6 +110,7 @@ class Questions(_TensorFields):
             steps_BK=self.steps_NK[rows_B],
             places_BF=places_BF,
             pictures=pictures,
+            names_BM=None if self.names_NM is None else self.names_NM[rows_B],
         )
 
     def batches(
@@ -151,34 +156,100 @@ def encode(
     """
     if not examples:
         raise DataError("there are no questions to encode")
-    sentences: dict[str, int] = {}
+    sentences = _Sentences(vocabulary)
+    casts = [vocabulary.cast(example.facts, example.question) for example in examples]
     facts, lengths, labels = [], [], []
-    for example in examples:
+    for example, cast in zip(examples, casts, strict=True):
         if not example.facts:
             raise DataError(f"{example.source}: the question {example.question!r} has no fact before it")
         kept = example.facts[-last_facts:] if last_facts else example.facts
         dropped = len(example.facts) - len(kept)
-        facts.append([_number(fact, sentences, pictures, example) for fact in kept])
+        facts.append([_number(fact, sentences, cast, pictures, example) for fact in kept])
         sizes = [_regions(pictures) if isinstance(fact, Picture) and pictures else 1 for fact in kept]
         lengths.append(sum(sizes))
         labels.append(_labels(example, dropped, [0, *accumulate(sizes)], pictures))
-    answers = [vocabulary.answer_ids.get(example.answer_text, NO_ANSWER) for example in examples]
+    answers = [_answer(example, cast) for example, cast in zip(examples, casts, strict=True)]
+    questions = [vocabulary.encode(e.question, cast.places) for e, cast in zip(examples, casts, strict=True)]
     return Questions(
-        sentences_SW=_pad([[PADDING], *map(vocabulary.encode, sentences)], PADDING),
+        sentences_SW=_pad([[PADDING], *sentences.rows], PADDING),
         facts_NF=_pad(facts, 0),
         lengths_N=torch.tensor(lengths),
-        questions_NQ=_pad([vocabulary.encode(example.question) for example in examples], PADDING),
-        answers_N=torch.tensor(answers),
-        answer_words_NL=_pad([_answer_words(example, vocabulary) for example in examples], NO_ANSWER),
+        questions_NQ=_pad(questions, PADDING),
+        answers_N=torch.tensor([vocabulary.answer_ids.get(vocabulary.join(words), NO_ANSWER) for words in answers]),
+        answer_words_NL=_pad([_answer_words(words, vocabulary) for words in answers], NO_ANSWER),
         supporting_NK=_pad([[fact for fact, _ in label] for label in labels], NO_ANSWER),
         steps_NK=_pad([[step for _, step in label] for label in labels], NO_ANSWER),
         pictures=pictures,
+        names_NM=torch.tensor([[place in cast.written for place in range(vocabulary.names)] for cast in casts])
+        if vocabulary.names
+        else None,
     )
 
 
-def _number(fact: Fact, sentences: dict[str, int], pictures: Pictures | None, example: Example) -> int:
+class _Sentences:
+    """The distinct sentences of a data set, as word ids."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self.rows: dict[tuple[int, ...], int] = {}
+        self._seen: dict[tuple[str, tuple[tuple[str, int], ...]], int] = {}
+
+    def number(self, sentence: str, cast: Cast) -> int:
+        """The number of a sentence, from 1."""
+        key = sentence, tuple(cast.places.items())
+        if key not in self._seen:
+            ids = tuple(self.vocabulary.encode(sentence, cast.places))
+            self._seen[key] = self.rows.setdefault(ids, len(self.rows) + 1)
+        return self._seen[key]
+
+
+def shuffle_names(batch: Batch, generator: torch.Generator) -> Batch:
+    """`batch` with the placeholders of names exchanged at random, the same way in words and answers."""
+    if batch.names_BM is None:
+        return batch
+    M = batch.names_BM.shape[1]
+    order_M = torch.randperm(M, generator=generator).to(batch.names_BM.device)
+
+    def exchange(ids: Tensor, first: int) -> Tensor:
+        places = ids - first
+        return torch.where((places >= 0) & (places < M), first + order_M[places.clamp(0, M - 1)], ids)
+
+    return replace(
+        batch,
+        sentences_SW=exchange(batch.sentences_SW, UNKNOWN + 1),
+        questions_BQ=exchange(batch.questions_BQ, UNKNOWN + 1),
+        answers_B=exchange(batch.answers_B, 0),
+        answer_words_BL=exchange(batch.answer_words_BL, 1),
+        names_BM=torch.empty_like(batch.names_BM).index_copy_(1, order_M, batch.names_BM),
+    )
+
+
+def rare_words(questions: Questions, strength: float) -> Tensor:
+    """How likely each word is to be read as the unknown one in training, [V]: `strength` / (`strength` + n).
+
+    n is how often it occurs in the distinct sentences and the questions (Kiperwasser and Goldberg 2016, section 4), so
+    that the unknown word is learnt from the words that are most like those never seen. Names stay.
+    """
+    counts_V = torch.bincount(torch.cat([questions.sentences_SW.flatten(), questions.questions_NQ.flatten()]))
+    shares_V = strength / (strength + counts_V)
+    names = 0 if questions.names_NM is None else questions.names_NM.shape[1]
+    shares_V[: UNKNOWN + 1 + names] = 0
+    return shares_V
+
+
+def drop_words(batch: Batch, shares_V: Tensor, generator: torch.Generator) -> Batch:
+    """`batch` with each word made unknown by its share in `shares_V` (see `rare_words`)."""
+
+    def drop(ids: Tensor) -> Tensor:
+        dropped = torch.rand(ids.shape, generator=generator).to(ids.device) < shares_V.to(ids.device)[ids]
+        return torch.where(dropped, UNKNOWN, ids)
+
+    return replace(batch, sentences_SW=drop(batch.sentences_SW), questions_BQ=drop(batch.questions_BQ))
+
+
+def _number(fact: Fact, sentences: _Sentences, cast: Cast, pictures: Pictures | None, example: Example) -> int:
     if isinstance(fact, str):
-        return sentences.setdefault(fact, len(sentences) + 1)
+        return sentences.number(fact, cast)
     if pictures is None:
         raise DataError(f"{example.source}: {fact} is a picture, and this model reads text only")
     return -1 - pictures.index(fact)
@@ -216,8 +287,13 @@ def _spread(facts_BF: Tensor, numbered_BF: Tensor, regions: int) -> tuple[Tensor
     return spread_BF, places_BF, mask_BF
 
 
-def _answer_words(example: Example, vocabulary: Vocabulary) -> list[int]:
-    ids = [vocabulary.answer_word_ids.get(word, NO_ANSWER) for word in example.answer]
+def _answer(example: Example, cast: Cast) -> list[str]:
+    places = (cast.places.get(word.lower()) for word in example.answer)
+    return [word if place is None else placeholder(place) for word, place in zip(example.answer, places, strict=True)]
+
+
+def _answer_words(answer: Sequence[str], vocabulary: Vocabulary) -> list[int]:
+    ids = [vocabulary.answer_word_ids.get(word, NO_ANSWER) for word in answer]
     # An answer with a word that cannot be produced is as lost as one without a class.
     return [NO_ANSWER] if NO_ANSWER in ids else [*ids, 0]
 

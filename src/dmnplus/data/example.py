@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -85,6 +85,10 @@ class Splits:
     training: Sequence[Example]
     validation: Sequence[Example]
     test: Sequence[Example]
+    separator: str = ","
+    """What joins the words of an answer."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of own files, by what they are: `data`, and `valid` and `test` where they were given."""
 
 
 def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:

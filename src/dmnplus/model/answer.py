@@ -1,14 +1,15 @@
 """Section 3.3, the answer module: one of the answers seen in training, or word by word.
 
-Shape legend: B batch, H hidden, A answers, L answer words, V answer vocabulary.
+Shape legend: B batch, H hidden, A answers, L answer words, V answer vocabulary, M placeholders of names, W beams.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dmnplus.model.initialisation import xavier, zeros
@@ -25,16 +26,30 @@ class Ranked(NamedTuple):
     probability: float
 
 
+def _only_present(logits: Tensor, names_BM: Tensor | None, first: int) -> Tensor:
+    """Logits, a question a row, of which the names' placeholders from `first` on count only if the story has them."""
+    if names_BM is None:
+        return logits
+    M = names_BM.shape[1]
+    barred = nn.functional.pad(~names_BM, (first, logits.shape[-1] - first - M))
+    return logits.masked_fill(barred[:, None] if logits.ndim == 3 else barred, -torch.inf)
+
+
 class ClassAnswer(nn.Module):
-    """Softmax of a linear layer on [q; m_T]: one class an answer."""
+    """Softmax of a linear layer on [q; m_T]: one class an answer. The placeholders of names are the first classes."""
 
     def __init__(self, hidden: int, answers: int) -> None:
         super().__init__()
         self.weight = xavier(answers, 2 * hidden)
         self.bias = zeros(answers)
 
-    def forward(self, qm_BK: Float[Tensor, "B K"], answer_words_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B A"]:
-        return nn.functional.linear(qm_BK, self.weight, self.bias)
+    def forward(
+        self,
+        qm_BK: Float[Tensor, "B K"],
+        answer_words_BL: Int[Tensor, "B L"],
+        names_BM: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B A"]:
+        return _only_present(nn.functional.linear(qm_BK, self.weight, self.bias), names_BM, 0)
 
     @staticmethod
     def losses(
@@ -44,12 +59,15 @@ class ClassAnswer(nn.Module):
         return nn.functional.cross_entropy(logits_BA, answers_B, ignore_index=_IGNORED, reduction="none")
 
     @torch.no_grad()
-    def ranked(self, qm_BK: Float[Tensor, "B K"], top: int) -> list[list[Ranked]]:
+    def ranked(
+        self, qm_BK: Float[Tensor, "B K"], top: int, names_BM: Bool[Tensor, "B M"] | None = None
+    ) -> list[list[Ranked]]:
         """The `top` most probable answers of each question, best first."""
-        probabilities_BA = torch.softmax(nn.functional.linear(qm_BK, self.weight, self.bias), dim=-1)
-        best = probabilities_BA.topk(min(top, probabilities_BA.shape[-1]), dim=-1)
+        logits_BA = _only_present(nn.functional.linear(qm_BK, self.weight, self.bias), names_BM, 0)
+        best = torch.softmax(logits_BA, dim=-1).topk(min(top, logits_BA.shape[-1]), dim=-1)
         return [
-            [Ranked((i,), p) for i, p in zip(ids, ps, strict=True)]
+            # A name that the story does not have is no answer at all.
+            [Ranked((i,), p) for i, p in zip(ids, ps, strict=True) if p > 0] or [Ranked((ids[0],), ps[0])]
             for ids, ps in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
@@ -71,7 +89,12 @@ class WordAnswer(nn.Module):
         h_BK = self.cell(nn.functional.embedding(words_B, self.embedding), h_BK)
         return nn.functional.linear(h_BK, self.weight, self.bias), h_BK
 
-    def forward(self, qm_BK: Float[Tensor, "B K"], answer_words_BL: Int[Tensor, "B L"]) -> Float[Tensor, "B L V"]:
+    def forward(
+        self,
+        qm_BK: Float[Tensor, "B K"],
+        answer_words_BL: Int[Tensor, "B L"],
+        names_BM: Bool[Tensor, "B M"] | None = None,
+    ) -> Float[Tensor, "B L V"]:
         """Logits of each word, given the true ones before it."""
         h = qm_BK
         logits, words = [], torch.zeros_like(answer_words_BL[:, 0])
@@ -79,7 +102,7 @@ class WordAnswer(nn.Module):
             step, h = self._step(words, h)
             logits.append(step)
             words = answer_words_BL[:, position].clamp(min=0)
-        return torch.stack(logits, dim=1)
+        return _only_present(torch.stack(logits, dim=1), names_BM, 1)
 
     @staticmethod
     def losses(
@@ -92,31 +115,42 @@ class WordAnswer(nn.Module):
         return words.sum(dim=1)
 
     @torch.no_grad()
-    def ranked(self, qm_BK: Float[Tensor, "B K"], top: int) -> list[list[Ranked]]:
-        """The best `top` answers of each question by beam search of that width, best first."""
-        return [self._beam(qm_BK[i : i + 1], top) for i in range(len(qm_BK))]
+    def ranked(
+        self, qm_BK: Float[Tensor, "B K"], beams: int, names_BM: Bool[Tensor, "B M"] | None = None
+    ) -> list[list[Ranked]]:
+        """The answers of each question that a search of `beams` beams finds, best first; with one, greedy decoding.
 
-    def _beam(self, h_1K: Tensor, width: int) -> list[Ranked]:
-        words, scores = torch.zeros(1, dtype=torch.long, device=h_1K.device), h_1K.new_zeros(1)
-        states, beams = h_1K, [()]
-        finished: list[Ranked] = []
+        An answer that has ended keeps its place among the beams as long as its probability is one of the highest. A
+        decoder that does not end still answers: with the `LONGEST` words it has said by then.
+        """
+        B, device = len(qm_BK), qm_BK.device
+        h_BWK = qm_BK[:, None]
+        scores_BW = qm_BK.new_zeros(B, 1)
+        said_BWL = torch.zeros(B, 1, 1, dtype=torch.long, device=device)
+        ended_BW = torch.zeros(B, 1, dtype=torch.bool, device=device)
         for _ in range(self.LONGEST):
-            logits, states = self._step(words, states)
-            total = scores[:, None] + torch.log_softmax(logits, dim=-1)
-            best = total.flatten().topk(min(width, total.numel()))
-            rows, chosen = best.indices // total.shape[1], best.indices % total.shape[1]
-            going = []
-            extended: list[tuple[int, ...]] = []
-            for place, (row, word) in enumerate(zip(rows.tolist(), chosen.tolist(), strict=True)):
-                if word == _END:
-                    finished.append(Ranked(beams[row], float(best.values[place].exp())))
-                else:
-                    going.append(place)
-                    extended.append((*beams[row], word))
-            if not going or len(finished) >= width:
+            logits, h = self._step(said_BWL[..., -1].flatten(), h_BWK.flatten(0, 1))
+            logits_BWV = _only_present(logits.unflatten(0, ended_BW.shape), names_BM, 1)
+            steps_BWV = torch.log_softmax(logits_BWV, dim=-1)
+            # What has ended goes on with nothing but its end, at no cost.
+            stays_V = steps_BWV.new_full((steps_BWV.shape[2],), -torch.inf)
+            stays_V[_END] = 0
+            steps_BWV = torch.where(ended_BW[..., None], stays_V, steps_BWV)
+            total = (scores_BW[..., None] + steps_BWV).flatten(1)
+            scores_BW, chosen = total.topk(min(beams, total.shape[1]), dim=1)
+            beam, word = chosen // len(stays_V), chosen % len(stays_V)
+            rows = torch.arange(B, device=device)[:, None]
+            h_BWK = h.unflatten(0, ended_BW.shape)[rows, beam]
+            said_BWL = torch.cat([said_BWL[rows, beam], word[..., None]], dim=-1)
+            ended_BW = word == _END
+            if ended_BW.all():
                 break
-            keep = torch.tensor(going, device=h_1K.device)
-            words, scores, states, beams = chosen[keep], best.values[keep], states[rows[keep]], extended
-        # A decoder that never ends still answers: with what it had said by then.
-        finished += [] if finished else [Ranked(b, float(s.exp())) for b, s in zip(beams, scores, strict=True)]
-        return sorted(finished, key=lambda ranked: -ranked.probability)[:width]
+        return [
+            [
+                # The first word stands for the beginning; the end and what comes after are zeros.
+                Ranked(tuple(word for word in words[1:] if word != _END), math.exp(score))
+                for words, score in zip(said, scores, strict=True)
+                if score > -math.inf
+            ]
+            for said, scores in zip(said_BWL.tolist(), scores_BW.tolist(), strict=True)
+        ]

@@ -1,6 +1,7 @@
 """The whole network: input, question, episodic memory, answer.
 
-Shape legend: B batch, F facts, I distinct pictures, R regions of a picture, C channels, H hidden, P passes, K = 2H.
+Shape legend: B batch, F facts, I distinct pictures, R regions of a picture, C channels, H hidden, P passes, K = 2H,
+M placeholders of names.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class NetworkConfig:
     """Episodes over the facts."""
     answer: Answer = "class"
     """class: one of the answers seen in training; words: a decoder, word by word."""
+    beams: int = 5
+    """Unfinished answers that the decoder keeps at a time, and so at most the answers that are ranked; 1 is greedy."""
     fact_dropout: float = 0.1
     """Share of a sentence encoding's numbers dropped in training."""
     image_dropout: float = 0.5
@@ -62,7 +65,7 @@ class NetworkConfig:
     """xavier: and embeddings uniform in +-sqrt(3), the paper's for text; uniform: all in +-0.08, its for images."""
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "passes", "series"):
+        for name in ("hidden", "passes", "series", "beams"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
         if self.pixel_channels < 16 or self.pixel_channels % 16:
@@ -106,6 +109,7 @@ class Output(NamedTuple):
     logits: Tensor
     attention_PBF: Tensor
     answer_input_BK: Tensor
+    names_BM: Tensor | None = None
 
 
 class DMN(nn.Module):
@@ -161,7 +165,8 @@ class DMN(nn.Module):
         qm = torch.cat([q, m], dim=-1)
         if dropout is not None:
             qm = qm * dropout.answer_BK
-        return Output(self.answer(qm, batch.answer_words_BL), attention, qm)
+        logits = self.answer(qm, batch.answer_words_BL, batch.names_BM)
+        return Output(logits, attention, qm, batch.names_BM)
 
     def _regions(self, batch: Batch, words_SWH: Tensor, dropout: DropoutMasks | None) -> Tensor:
         """The regions of the batch's pictures one after the other, [I * R, H]; of a model of text, none."""
@@ -192,8 +197,9 @@ class DMN(nn.Module):
         return self.answer.losses(output.logits, batch.answers_B, batch.answer_words_BL)
 
     def ranked(self, output: Output, top: int) -> list[list[Ranked]]:
-        """The `top` answers of each question, best first."""
-        return self.answer.ranked(output.answer_input_BK, top)
+        """The `top` answers of each question, best first; of a decoder at most as many as it has beams."""
+        width = self.config.beams if self.config.answer == "words" else top
+        return [best[:top] for best in self.answer.ranked(output.answer_input_BK, width, output.names_BM)]
 
 
 def attention_losses(attention_PBF: Tensor, supporting_BK: Tensor, steps_BK: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from dmnplus.training.metrics import EVALUATION_BATCH, correct
 from dmnplus.training.trainer import Epoch, Fit, Step, Trainer, adam, labelled, set_rates
 
 # Everything of a batch that belongs to one run; the sentences are shared.
-_OWN = tuple(field.name for field in fields(Batch) if field.name not in ("sentences_SW", "pictures"))
+_OWN = tuple(field.name for field in fields(Batch) if field.name not in ("sentences_SW", "pictures", "names_BM"))
 
 
 def train_together(
@@ -266,6 +266,8 @@ def _check(trainers: Sequence[Trainer], training: Sequence[Questions], validatio
     if any(part.pictures is not None for part in (*training, *validation)):
         raise ValueError("models of pictures are not trained together; train them one after the other")
     first = trainers[0]
+    if first.config.word_dropout or any(part.names_NM is not None for part in training):
+        raise ValueError("runs with word dropout or anonymous names are not trained together; train them one by one")
     for trainer in trainers[1:]:
         if trainer.config != first.config or trainer.model.config != first.model.config:
             raise ValueError("runs trained together must have the same settings of network and training")

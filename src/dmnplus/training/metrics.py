@@ -27,6 +27,16 @@ def correct(output: Output, batch: Batch) -> torch.Tensor:
     return ((best == wanted) | (wanted == NO_ANSWER)).all(dim=1) & (wanted[:, 0] != NO_ANSWER)
 
 
+def answered(model: DMN, output: Output, batch: Batch) -> torch.Tensor:
+    """Whether each question's answer is the right one, [B], as the network answers: with all its beams."""
+    if model.config.answer == "class" or model.config.beams == 1:
+        return correct(output, batch)
+    wanted = [tuple(word for word in words if word > 0) for words in batch.answer_words_BL.tolist()]
+    found = [ranked[0].answer for ranked in model.ranked(output, 1)]
+    same_B = torch.tensor([one == other for one, other in zip(found, wanted, strict=True)])
+    return same_B.to(batch.answers_B.device) & (batch.answer_words_BL[:, 0] != NO_ANSWER)
+
+
 @torch.no_grad()
 def loss_and_error(model: DMN, questions: Questions) -> tuple[float, float]:
     """Mean cross-entropy of the answers, and the share of wrong ones."""
@@ -98,7 +108,7 @@ def evaluate(model: DMN, questions: Questions, examples: Sequence[Example]) -> E
         output = model(batch)
         loss += float(model.losses(output, batch).sum())
         unanswerable += int((answers_of(model, batch) == NO_ANSWER).sum())
-        for row, right in zip(rows.tolist(), correct(output, batch).tolist(), strict=True):
+        for row, right in zip(rows.tolist(), answered(model, output, batch).tolist(), strict=True):
             kinds[kind_of(examples[row])].append(right)
         labels_BF = labelled_facts(batch)
         has_B = labels_BF.any(dim=1)
@@ -126,13 +136,16 @@ def evaluate(model: DMN, questions: Questions, examples: Sequence[Example]) -> E
 
 
 @torch.no_grad()
-def predictions(model: DMN, questions: Questions, vocabulary: Vocabulary) -> list[tuple[str, ...]]:
-    """The words of the most probable answer to each question, in order."""
+def predictions(
+    model: DMN, questions: Questions, vocabulary: Vocabulary, examples: Sequence[Example]
+) -> list[tuple[str, ...]]:
+    """The words of the most probable answer to each question; `examples` are those that `questions` encodes."""
     answers: list[tuple[str, ...]] = [()] * len(questions)
     for rows in questions.batches(EVALUATION_BATCH):
         best = model.ranked(model(questions.batch(rows)), 1)
         for row, ranked in zip(rows.tolist(), best, strict=True):
-            answers[row] = vocabulary.answer_of(ranked[0].answer, by_word=model.config.answer == "words")
+            words = vocabulary.answer_of(ranked[0].answer, by_word=model.config.answer == "words")
+            answers[row] = vocabulary.cast(examples[row].facts, examples[row].question).restore(words)
     return answers
 
 

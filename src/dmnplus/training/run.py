@@ -8,7 +8,7 @@ import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from multiprocessing import Manager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +18,9 @@ import torch
 from joblib import Parallel, delayed
 
 from dmnplus.config import Config, parse, plain
-from dmnplus.data.batching import Questions, encode
-from dmnplus.data.example import DataError, Splits, iter_sentences, with_common_answers
+from dmnplus.data.batching import NO_ANSWER, Questions, encode
+from dmnplus.data.example import DataError, Example, Splits, iter_sentences, with_common_answers
+from dmnplus.data.names import find_names, iter_words
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.writing import write_whole
@@ -122,7 +123,7 @@ def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
     )
     write_json(folder / RUN, start.record)
     write_whole(folder / CONFIG, tomli_w.dumps(plain(start.config)))
-    write_json(folder / VOCABULARY, asdict(vocabulary))
+    write_json(folder / VOCABULARY, vocabulary.plain())
     if start.pictures:
         write_json(folder / PICTURES, asdict(start.pictures))
     if start.resume:
@@ -197,7 +198,7 @@ def load_model(folder: Path) -> tuple[Config, Vocabulary, DMN]:
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / CONFIG}: {error}") from None
     try:
-        vocabulary = Vocabulary(**{key: tuple(words) for key, words in read_json(folder / VOCABULARY).items()})
+        vocabulary = Vocabulary.parse(read_json(folder / VOCABULARY))
     except (TypeError, AttributeError):
         raise DataError(f"{folder / VOCABULARY}: not a vocabulary of dmnplus") from None
     pictures = _read_pictures(folder)
@@ -230,7 +231,7 @@ def weights_metadata(config: Config, vocabulary: Vocabulary, pictures: PictureFo
     changed = {key: value for key, value in plain(config)["model"].items() if value != default[key]}
     return {
         "format": FORMAT,
-        "vocabulary": _fingerprint(asdict(vocabulary)),
+        "vocabulary": _fingerprint(vocabulary.plain()),
         "model": _fingerprint(changed),
         **({"pictures": _fingerprint(asdict(pictures))} if pictures else {}),
     }
@@ -247,14 +248,17 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
     if not splits.validation:
         raise DataError(f"{splits.name}: no questions to validate on")
     answers, last_facts = job.config.data.answers, job.config.data.last_facts
-    examples = with_common_answers(splits.training, answers) if answers else splits.training
-    vocabulary = Vocabulary.build(iter_sentences(examples), (e.answer for e in examples))
-    training = encode(examples, vocabulary, last_facts=last_facts, pictures=job.pictures)
+    if answers:
+        splits = replace(splits, training=with_common_answers(splits.training, answers))
+    vocabulary = build_vocabulary(splits, anonymous=job.config.data.anonymous_names)
+    training = encode(splits.training, vocabulary, last_facts=last_facts, pictures=job.pictures)
+    _check_answers(splits.training, training, job.config)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
     pictures = job.pictures.format if job.pictures else None
     for i, folder in enumerate(_start_folders(job)):
         record = {
             "data": splits.name,
+            **({"files": dict(splits.files)} if splits.files else {}),
             "config": plain(job.config),
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
             "seed": job.seed + i,
@@ -267,6 +271,39 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
             yield Start(
                 folder, job.config, job.seed + i, vocabulary, training, validation, threads, resume, record, pictures
             )
+
+
+def build_vocabulary(splits: Splits, *, anonymous: bool = False) -> Vocabulary:
+    """The words and answers of the training questions; `anonymous` puts placeholders in the place of names."""
+    training = splits.training
+    sentences, answers = [*iter_sentences(training)], [example.answer for example in training]
+    if not anonymous:
+        return Vocabulary.build(sentences, answers, separator=splits.separator)
+    names = find_names(sentences, answers)
+    most = max(
+        len({word for text in iter_sentences([example]) for w, _ in iter_words(text) if (word := w.lower()) in names})
+        for example in training
+    )
+    # Room for stories with more names than training has; each placeholder is learnt, as each stands in any story.
+    room = max(2 * most, FEWEST_NAMES)
+    return Vocabulary.build(sentences, answers, names=names, placeholders=room, separator=splits.separator)
+
+
+FEWEST_NAMES = 8
+
+
+def _check_answers(examples: Sequence[Example], questions: Questions, config: Config) -> None:
+    """Raises `DataError` for training questions that have no answer to learn: names that nothing stands for."""
+    by_word = config.model.answer == "words"
+    lost_N = (questions.answer_words_NL[:, 0] if by_word else questions.answers_N) == NO_ANSWER
+    lost = [example for example, none in zip(examples, lost_N.tolist(), strict=True) if none]
+    if lost:
+        answer = " ".join(lost[0].answer)
+        hint = "" if by_word or len(lost[0].answer) == 1 else ", or decode it with --set model.answer=words"
+        raise DataError(
+            f"{lost[0].source}: with data.anonymous_names the answer {answer!r} cannot be learnt (nor those of "
+            f"{len(lost) - 1} more questions): its name is not in the story, or not alone{hint}"
+        )
 
 
 def _start_folders(job: Job) -> list[Path]:

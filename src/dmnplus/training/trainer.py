@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dmnplus.data.batching import Questions
+from dmnplus.data.batching import Questions, drop_words, rare_words, shuffle_names
 from dmnplus.data.example import DataError
 from dmnplus.data.writing import write_whole
 from dmnplus.model import DMN, attention_losses
@@ -39,6 +39,12 @@ class DataConfig:
     """Train only on questions with one of so many most frequent answers; 0 takes all."""
     validation_share: float = 0.1
     """Share of the training file that validates: its end, as it stands."""
+    test_share: float = 0.1
+    """Share of own data that is kept to test on, where no split is given."""
+    split_seed: int = 0
+    """Which stories of own data validate and test."""
+    anonymous_names: bool = False
+    """Whether names are read as placeholders, others in every story, so that new ones are as good as known ones."""
     image_size: int = 64
     """Side in pixels to which pictures are scaled, for a model that reads pixels."""
     image_grid: int = 8
@@ -52,6 +58,9 @@ class DataConfig:
         if self.image_grid < 1 or self.image_size not in (self.image_grid * 2**k for k in range(1, 9)):
             accepted = f"data.image_grid ({self.image_grid}) times 2, 4, 8, ..."
             raise ValueError(f"data.image_size is {self.image_size}; it must be {accepted}")
+        if not 0 <= self.test_share < 1 - self.validation_share:
+            accepted = "at least 0, and less than 1 together with data.validation_share"
+            raise ValueError(f"data.test_share is {self.test_share}; it must be {accepted}")
         if not 0 < self.validation_share < 1:
             raise ValueError(f"data.validation_share is {self.validation_share}; it must be between 0 and 1")
 
@@ -80,6 +89,8 @@ class TrainingConfig:
     """Weight of the loss that draws the attention to labelled supporting facts; 0 leaves them unused."""
     attention_share: float = 1.0
     """Share of the training questions whose labels that loss may use."""
+    word_dropout: float = 0.0
+    """A word that occurs n times is read as unknown with probability d / (d + n); 0 leaves the unknown untrained."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience"):
@@ -89,7 +100,7 @@ class TrainingConfig:
             raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
-        for name in ("l2", "l2_warmup", "attention_weight"):
+        for name in ("l2", "l2_warmup", "attention_weight", "word_dropout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
         if not 0 <= self.attention_share <= 1:
@@ -176,7 +187,8 @@ class Trainer:
         if not path.exists():
             return False
         tensors, state = read_tensors(path)
-        if state["config"] != asdict(self.config):
+        # A setting that is younger than the checkpoint had its default.
+        if {**asdict(TrainingConfig()), **state["config"]} != asdict(self.config):
             raise DataError(f"{path}: was trained with other settings; resume with the same ones, or start anew")
         self.model.load_state_dict(_part(tensors, "model."))
         self.history = [Epoch(**epoch) for epoch in state["history"]]
@@ -215,13 +227,16 @@ class Trainer:
 
     def _train(self, training: Questions, labelled_N: Tensor, report: Callable[[Step], None]) -> float:
         set_rates(self.optimizer, self.config, len(self.history))
+        rare_V = rare_words(training, self.config.word_dropout) if self.config.word_dropout else None
         total = torch.zeros((), device=_device(self.model))
         steps = math.ceil(len(training) / self.config.batch)
         for step, rows in enumerate(
             training.batches(self.config.batch, shuffle=self.order, by_picture=self.config.by_picture)
         ):
             report(Step(len(self.history) + 1, step, steps))
-            batch = training.batch(rows)
+            batch = shuffle_names(training.batch(rows), self.order)
+            if rare_V is not None:
+                batch = drop_words(batch, rare_V, self.order)
             output = self.model(batch, self.model.draw_dropout(batch, self.generator))
             losses = self.model.losses(output, batch)
             total += losses.detach().sum()
