@@ -21,9 +21,11 @@ COMMANDS = [
     "data get babi",
     "data generate",
     "data scenes",
+    "data check",
     "data compare",
     "features",
     "results",
+    "train own",
     "train pictures",
     "demo-images",
 ]

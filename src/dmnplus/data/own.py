@@ -371,8 +371,8 @@ def _read_row(values: Mapping[str, Any], number: int, file: OwnFile, there: dict
     facts: tuple[Fact, ...] = (*(images or ()), *(told or ()))
     if not facts and images is not None and told is not None:
         problems.append("has neither facts nor images")
-    # Where facts could not be read, places among them say nothing.
-    whole = images is not None and told is not None
+    # Where facts are missing or could not be read, places among them say nothing.
+    whole = bool(facts) and images is not None and told is not None
     question = read("question", _text, "")
     answer = read("answer", _answer, ())
     supporting = read("supporting", lambda value: _supporting(value, len(facts) if whole else None), ())
