@@ -15,7 +15,7 @@ from dmnplus.data.example import DataError, Example, Fact, Picture, iter_sentenc
 from dmnplus.data.names import Cast
 from dmnplus.data.pictures import Pictures, snake_order
 from dmnplus.data.vocabulary import Vocabulary
-from dmnplus.data.words import split_sentences as split_sentences
+from dmnplus.data.words import split_sentences
 from dmnplus.model import DMN
 from dmnplus.training.run import load_model
 

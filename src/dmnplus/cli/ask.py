@@ -42,7 +42,8 @@ def ask(
     A line that ends in a question mark is a question about the sentences before it; an empty line begins a new story.
     """
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
-    from dmnplus.answering import load, split_sentences
+    from dmnplus.answering import load
+    from dmnplus.data.words import split_sentences
 
     answerer = load(run, weights=weights)
     pictures = [Picture(str(path)) for path in image or ()]

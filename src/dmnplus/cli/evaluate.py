@@ -65,6 +65,8 @@ def evaluate_run(
     if beams is not None:
         model.config = replace(model.config, beams=beams)
     dataset = trained_on(run)
+    if results is not None and dataset != "vqa":
+        raise DataError(f"--results is the format of VQA, and the run was trained on {dataset or 'other data'}")
     console = Console()
     if dataset in (*DATASETS, "own"):
         source = questions or (Path(data) if data else None)
@@ -78,7 +80,8 @@ def evaluate_run(
                 console.print(described, highlight=False, soft_wrap=True)
         else:
             if dataset == "vqa" and source.is_dir():
-                source, annotations = vqa_files(source, "val")
+                source, annotations, photos = vqa_files(source, "val")
+                images = images or photos
             examples = read_questions(dataset, source, images=images, annotations=annotations)
         if model.pictures is None and dataset != "own":
             examples = without_pictures(examples)
@@ -93,17 +96,14 @@ def evaluate_run(
     else:
         examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
-    answered = predictions(model, encoded, vocabulary, examples)
-    # VQA's own numbers of the questions.
-    by_id = {e.source.line: ",".join(answer) for e, answer in zip(examples, answered, strict=True)}
+    # Only the metrics of some data sets need the answers themselves.
+    answered = predictions(model, encoded, vocabulary, examples) if dataset in ("daquar", "vqa") else []
     with_answers = any(example.answer for example in examples)
+    # VQA's own numbers of the questions.
+    by_id = {e.source.line: vocabulary.join(a) for e, a in zip(examples, answered, strict=True)} if answered else {}
     if results is not None:
-        if dataset != "vqa":
-            raise DataError(f"--results is the format of VQA, and the run was trained on {dataset or 'other data'}")
         write_results(results, by_id)
-        Console(stderr=True).print(
-            f"answers to {len(examples)} questions in {results}", highlight=False, soft_wrap=True
-        )
+        typer.echo(f"answers to {len(examples)} questions in {results}", err=True)
         if not with_answers:
             return
     if not with_answers:

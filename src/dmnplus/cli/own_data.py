@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dmnplus.data.example import DataError, Example, Splits, iter_pictures, iter_sentences
+from dmnplus.data.example import DataError, Example, iter_pictures, iter_sentences
 from dmnplus.data.names import spell
 from dmnplus.data.own import (
     PARTS,
@@ -92,18 +92,6 @@ def questions_to_measure(
     return [row.example for row in rows], f"{what} of {path}"
 
 
-def baselines(splits: Splits) -> Iterator[str]:
-    """What the most frequent answers would reach, a line each."""
-    from dmnplus.training.baselines import first_words, most_frequent_by
-
-    measured = splits.test or splits.validation
-    for words in (0, 2):
-        guess = most_frequent_by(splits.training, first_words(words))
-        right = sum(guess(example) == example.answer for example in measured) / len(measured)
-        after = f" after the question's first {words} words" if words else ""
-        yield f"most frequent answer{after}: accuracy {right:.1%}"
-
-
 def remarks(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config) -> Iterator[str]:
     """What is not wrong, but should be known before training, a line each."""
     for file in files.values():
@@ -175,6 +163,7 @@ def check(
 def _describe(
     console: Console, files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config
 ) -> None:
+    from dmnplus.training.baselines import baselines
     from dmnplus.training.run import build_vocabulary
 
     splits = own_splits(parts, files)

@@ -10,17 +10,22 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dmnplus.cli.own_data import baselines, divided, own_config, read_files, remarks
+from dmnplus.cli.own_data import divided, own_config, read_files, remarks
 from dmnplus.cli.picture_data import DATASETS, picture_splits, without_pictures
 from dmnplus.cli.sources import babi_splits, parse_tasks
 from dmnplus.data.example import DataError, Splits, iter_pictures
 from dmnplus.data.own import KINDS_OF_FILE, own_splits, require, shared_stories
 
 if TYPE_CHECKING:
+    from dmnplus.config import Config
+    from dmnplus.data.pictures import Pictures
     from dmnplus.training.run import Job
 
 app = typer.Typer(help="Train a network.", no_args_is_help=True)
 
+Features = Annotated[
+    Path | None, typer.Option(help="Regions made by `dmnplus features`. Without: pixels, read by convolutions.")
+]
 Variant = Annotated[str, typer.Option(help="The network: odmn, dmn2, dmn3, dmn+ (the paper's ablation).")]
 Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings that differ from the defaults.")]
 Settings = Annotated[
@@ -90,9 +95,7 @@ def train_babi(
 def train_pictures(
     dataset: Annotated[str, typer.Argument(help=f"{', '.join(DATASETS)}.")],
     data: Annotated[Path, typer.Option(help="The data set's folder or official archive.")],
-    features: Annotated[
-        Path | None, typer.Option(help="Regions made by `dmnplus features`. Without: pixels, read by convolutions.")
-    ] = None,
+    features: Features = None,
     blind: Annotated[
         bool, typer.Option("--blind", help="Hide the pictures: the baseline of the question alone.")
     ] = False,
@@ -114,20 +117,15 @@ def train_pictures(
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
     from dmnplus.config import resolve
+    from dmnplus.training.baselines import baselines
     from dmnplus.training.run import Job
-    from dmnplus.vision.opening import open_pictures
 
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
     splits = picture_splits(dataset, data, validation_share=config.data.validation_share, hold_out=hold_out)
     if blind:
         training, validation, test = map(without_pictures, (splits.training, splits.validation, splits.test))
         splits = Splits(f"{splits.name} without pictures", training, validation, test)
-    pictures = open_pictures(
-        iter_pictures([*splits.training, *splits.validation, *splits.test]),
-        size=config.data.image_size,
-        grid=config.data.image_grid,
-        store=features,
-    )
+    pictures = _open(splits, config, features)
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
     for line in baselines(splits):
         typer.echo(line)
@@ -142,9 +140,7 @@ def train_own(
     allow_shared: Annotated[
         bool, typer.Option("--shared-stories", help="Allow one story in training and in test, where the files say so.")
     ] = False,
-    features: Annotated[
-        Path | None, typer.Option(help="Regions made by `dmnplus features`. Without: pixels, read by convolutions.")
-    ] = None,
+    features: Features = None,
     variant: Variant = "dmn+",
     recipe: Recipe = None,
     settings: Settings = None,
@@ -159,8 +155,8 @@ def train_own(
 
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
+    from dmnplus.training.baselines import baselines
     from dmnplus.training.run import Job
-    from dmnplus.vision.opening import open_pictures
 
     files = {role: require(file) for role, file in read_files(data, valid, test).items()}
     config = own_config(files, variant=variant, recipe=recipe, settings=settings or ())
@@ -170,15 +166,22 @@ def train_own(
     splits = own_splits(parts, files)
     for line in (*remarks(files, parts, config), *baselines(splits)):
         typer.echo(line)
-    pictures = open_pictures(
+    pictures = _open(splits, config, features)
+    name = data.name.partition(".")[0]
+    folder = out or Path("runs") / f"{name}-{variant}"
+    _train({name: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
+
+
+def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | None:
+    """Where the pictures of all three parts are read from; None if they have none."""
+    from dmnplus.vision.opening import open_pictures
+
+    return open_pictures(
         iter_pictures([*splits.training, *splits.validation, *splits.test]),
         size=config.data.image_size,
         grid=config.data.image_grid,
         store=features,
     )
-    name = data.name.partition(".")[0]
-    folder = out or Path("runs") / f"{name}-{variant}"
-    _train({name: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
 
 
 def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool) -> None:

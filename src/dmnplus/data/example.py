@@ -8,6 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+# The box of a picture that is shown as it is.
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
@@ -17,10 +20,10 @@ class Picture:
     """
 
     path: str
-    box: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    box: tuple[float, float, float, float] = WHOLE
 
     def __str__(self) -> str:
-        return self.path if self.box == (0, 0, 1, 1) else f"{self.path}[{','.join(f'{x:g}' for x in self.box)}]"
+        return self.path if self.box == WHOLE else f"{self.path}[{','.join(f'{x:g}' for x in self.box)}]"
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmnplus.data.example import DataError, Example, Fact, Picture, Region, Source, Splits
+from dmnplus.data.example import WHOLE, DataError, Example, Fact, Picture, Region, Source, Splits
 from dmnplus.data.reading import read_text
 from dmnplus.data.words import split_sentences
 
@@ -35,7 +35,6 @@ SPLITS = {"train": "train", "training": "train", "test": "test"}
 SPLITS |= dict.fromkeys(("valid", "validation", "val", "dev"), "valid")
 PARTS = ("train", "valid", "test")
 KINDS_OF_FILE = "a .jsonl, .csv or .parquet file, or a Hugging Face dataset saved to disk"
-_WHOLE = (0.0, 0.0, 1.0, 1.0)
 _AROUND = ".,;:!?\"'"
 
 
@@ -467,7 +466,7 @@ def _picture(values: Mapping[str, Any], where: str, file: Path, there: dict[Path
     path = file.parent / name
     if not there.setdefault(path, path.is_file()):
         raise _Wrong(f"{where} names {name}, and no such file is in {file.parent}")
-    return Picture(str(path), _box(values["box"], where) if "box" in values else _WHOLE)
+    return Picture(str(path), _box(values["box"], where) if "box" in values else WHOLE)
 
 
 def _box(value: object, where: str) -> tuple[float, float, float, float]:

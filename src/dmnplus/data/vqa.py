@@ -114,15 +114,18 @@ def vqa_splits(folder: Path, *, validation_share: float = 0.1) -> Splits:
     return Splits("vqa", training, validation, _read_split(folder, "val"))
 
 
-def vqa_files(folder: Path, split: str) -> tuple[Path, Path]:
-    """The files of questions and annotations of a split, "train" or "val", in `folder`. Raises DataError."""
-    return _find(folder, "questions", split), _find(folder, "annotations", split)
+def vqa_files(folder: Path, split: str) -> tuple[Path, Path, Path | None]:
+    """The files of questions and annotations of a split, "train" or "val", in `folder`, and the folder of its photos.
+
+    The last is None where there is none. Raises DataError.
+    """
+    photos = [path for path in (folder / f"{split}2014", folder / "images") if path.is_dir()]
+    return _find(folder, "questions", split), _find(folder, "annotations", split), photos[0] if photos else None
 
 
 def _read_split(folder: Path, split: str) -> list[Example]:
-    questions, annotations = vqa_files(folder, split)
-    photos = [path for path in (folder / f"{split}2014", folder / "images") if path.is_dir()]
-    return read_vqa(questions, read_annotations(annotations), photos[0] if photos else None)
+    questions, annotations, photos = vqa_files(folder, split)
+    return read_vqa(questions, read_annotations(annotations), photos)
 
 
 def _find(folder: Path, kind: str, split: str) -> Path:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from dmnplus.data.example import DataError, Example
+from dmnplus.data.example import DataError, Example, Splits
 from dmnplus.data.vocabulary import tokenize
 
 
@@ -37,3 +37,13 @@ def most_frequent_by(
 def first_words(count: int) -> Callable[[Example], str]:
     """A key for `most_frequent_by`: the question's first `count` words ("how many")."""
     return lambda example: " ".join(tokenize(example.question)[:count])
+
+
+def baselines(splits: Splits) -> Iterator[str]:
+    """What the most frequent answers would reach on the test questions, or else those that validate; a line each."""
+    measured = splits.test or splits.validation
+    for words in (0, 2):
+        guess = most_frequent_by(splits.training, first_words(words))
+        right = sum(guess(example) == example.answer for example in measured) / len(measured)
+        after = f" after the question's first {words} words" if words else ""
+        yield f"most frequent answer{after}: accuracy {right:.1%}"

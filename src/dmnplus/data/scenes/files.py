@@ -13,11 +13,10 @@ from typing import Annotated, Any, NoReturn, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from dmnplus.data.example import DataError, Example, Fact, Picture, Region, Source
+from dmnplus.data.example import WHOLE, DataError, Example, Fact, Picture, Region, Source
 from dmnplus.data.writing import write_lines
 
 QUESTIONS_FILE = "questions.jsonl"
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 _Box: TypeAlias = tuple[float, float, float, float]
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
