@@ -1,0 +1,81 @@
+// The server's interface: requests, and every way they fail as one kind of error.
+
+let token = "";
+
+export class Problem extends Error {
+  /** `code` is the server's, or "offline", "unreadable"; `retryAfter` is in seconds, null where the server gave none. */
+  constructor(message, { code = "", status = 0, retryAfter = null } = {}) {
+    super(message);
+    this.code = code;
+    this.status = status;
+    this.retryAfter = retryAfter;
+  }
+}
+
+/** In memory only: a token in storage would outlive the page. */
+export function useToken(value) {
+  token = value;
+}
+
+export function models(signal) {
+  return call("v1/models", { signal });
+}
+
+/** Answer `facts` (see story.js) and `question`; pictures go along as files. */
+export function answer({ model, facts, question, pictures }, signal) {
+  if (!facts.some((fact) => fact.kind === "picture")) {
+    return call("v1/answer", { json: textQuestion({ model, facts, question }), signal });
+  }
+  const used = [...new Set(facts.filter((fact) => fact.kind === "picture").map((fact) => fact.index))];
+  const form = new FormData();
+  form.append("question", question);
+  form.append("model", model);
+  form.append("top", TOP);
+  form.append("facts", JSON.stringify(facts.map(
+    (fact) => fact.kind === "picture" ? { image: used.indexOf(fact.index) } : fact.text)));
+  for (const index of used) form.append("images", pictures[index].file, pictures[index].name);
+  return call("v1/answer/pictures", { form, signal });
+}
+
+/** Answers of several questions, in their order: one request where all are text. */
+export async function answers(questions, signal) {
+  if (questions.every(({ facts }) => facts.every((fact) => fact.kind === "sentence"))) {
+    return (await call("v1/answers", { json: { questions: questions.map(textQuestion) }, signal })).answers;
+  }
+  const given = [];
+  for (const question of questions) given.push(await answer(question, signal));
+  return given;
+}
+
+const TOP = 5;
+
+function textQuestion({ model, facts, question }) {
+  return { model, facts: facts.map((fact) => fact.text), question, top: TOP };
+}
+
+async function call(path, { json, form, signal } = {}) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  if (json) headers["Content-Type"] = "application/json";
+  const request = { method: json || form ? "POST" : "GET", headers, body: json ? JSON.stringify(json) : form, signal };
+  let response;
+  try {
+    response = await fetch(path, request);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Problem("The server does not answer. Check that it is still running and that you are connected.",
+      { code: "offline" });
+  }
+  let body = null;
+  try {
+    body = await response.json();
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+  }
+  if (response.ok && body !== null) return body;
+  const wait = Number.parseInt(response.headers.get("Retry-After"), 10);
+  throw new Problem(body?.error?.message || `The server gave no readable answer (status ${response.status}).`, {
+    code: body?.error?.code || "unreadable",
+    status: response.status,
+    retryAfter: Number.isNaN(wait) ? null : wait,
+  });
+}
