@@ -17,6 +17,7 @@ from dmnplus.data.pictures import Pictures, snake_order
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.words import split_sentences
 from dmnplus.model import DMN
+from dmnplus.pretrained import locate
 from dmnplus.training.run import load_model
 
 
@@ -110,10 +111,10 @@ class QuestionAnswerer:
         return self.vocabulary.join(cast.restore(words))
 
 
-def load(path: str | Path, *, weights: str | Path | None = None) -> QuestionAnswerer:
-    """The trained network in a run's folder. Raises `DataError` with the reason if there is none that fits.
+def load(name: str | Path, *, weights: str | Path | None = None) -> QuestionAnswerer:
+    """The trained network in a run's folder, of a shipped name (`babi/2`), or of a name on the Hugging Face Hub.
 
     A model that reads a backbone's regions makes them of the pictures it is shown, with the backbone's official weights
-    or those in the file `weights`.
+    or those in the file `weights`. Raises `DataError` with the reason if there is no model that fits.
     """
-    return QuestionAnswerer(*load_model(Path(path)), weights=Path(weights) if weights else None)
+    return QuestionAnswerer(*load_model(locate(name)), weights=Path(weights) if weights else None)

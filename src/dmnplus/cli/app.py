@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dmnplus.cli import ask, data, demo, evaluate, features, results, train
+from dmnplus.cli import ask, data, demo, evaluate, features, models, results, train
 
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
@@ -25,6 +25,7 @@ app.command("demo-images")(demo.demo_images)
 app.command("results")(results.results)
 app.command("features")(features.features)
 app.command("settings")(train.settings)
+app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from dmnplus.cli.model_names import Model, Run, find_model
 from dmnplus.data.example import DataError, Fact, Picture
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ _LINE_NUMBER = re.compile(r"^\d+\s+(?=\D)")
 
 
 def ask(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run = None,
+    model: Model = None,
     story: Annotated[Path | None, typer.Option(help="Read story and questions from this file.")] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Draw the attention of each pass.")] = False,
     image: Annotated[
@@ -45,7 +47,7 @@ def ask(
     from dmnplus.answering import load
     from dmnplus.data.words import split_sentences
 
-    answerer = load(run, weights=weights)
+    answerer = load(find_model(run, model), weights=weights)
     pictures = [Picture(str(path)) for path in image or ()]
     console, warnings = Console(), Console(stderr=True)
     facts: list[Fact] = [*pictures]

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dmnplus.cli.model_names import Model, Run, find_model
 from dmnplus.cli.own_data import questions_to_measure
 from dmnplus.cli.picture_data import DATASETS, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
@@ -22,16 +23,18 @@ from dmnplus.data.vqa import read_annotations, vqa_files, write_results
 
 if TYPE_CHECKING:
     from dmnplus.training.metrics import Evaluation
+    from dmnplus.training.trainer import DataConfig
 
 
 def evaluate_run(
-    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    run: Run = None,
     data: Annotated[
         str | None,
         typer.Argument(
             help="Official archive, its folder, a file in its format, generated:QUESTIONS[:SEED], or own data."
         ),
     ] = None,
+    model_name: Model = None,
     questions: Annotated[
         Path | None, typer.Option(help="The questions, in the format of the data set that the run was trained on.")
     ] = None,
@@ -55,46 +58,42 @@ def evaluate_run(
     """Print accuracy, error by type of question, and how the attention agrees with the supporting facts."""
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.data.batching import encode
-    from dmnplus.training.checkpoint import RUN, read_json
     from dmnplus.training.metrics import evaluate, predictions
     from dmnplus.training.run import load_model
     from dmnplus.training.vqa_accuracy import vqa_accuracy
     from dmnplus.vision.opening import open_pictures
 
-    config, vocabulary, model = load_model(run)
+    if model_name is not None and data is None:
+        # Without a run in front, the first argument is the data.
+        run, data = None, run
+    folder = find_model(run, model_name)
+    config, vocabulary, model = load_model(folder)
     if beams is not None:
         model.config = replace(model.config, beams=beams)
-    dataset = trained_on(run)
+    dataset = trained_on(folder)
     if results is not None and dataset != "vqa":
         raise DataError(f"--results is the format of VQA, and the run was trained on {dataset or 'other data'}")
     console = Console()
+    source = questions or (Path(data) if data else None)
+    if dataset == "vqa" and source is not None and source.is_dir():
+        source, annotations, photos = vqa_files(source, "val")
+        images = images or photos
     if dataset in (*DATASETS, "own"):
-        source = questions or (Path(data) if data else None)
-        if source is None:
-            what = "the file to measure on" if dataset == "own" else "--questions FILE or the data set's folder"
-            raise DataError(f"the run was trained on {dataset} data; give {what}")
-        if dataset == "own":
-            files = read_json(run / RUN).get("files", {})
-            examples, described = questions_to_measure(source, files, config.data, split)
-            if not as_json:
-                console.print(described, highlight=False, soft_wrap=True)
-        else:
-            if dataset == "vqa" and source.is_dir():
-                source, annotations, photos = vqa_files(source, "val")
-                images = images or photos
-            examples = read_questions(dataset, source, images=images, annotations=annotations)
+        examples, described = read_data(folder, config.data, source, split, images=images, annotations=annotations)
         if model.pictures is None and dataset != "own":
             examples = without_pictures(examples)
-        pictures = open_pictures(
-            iter_pictures(examples),
-            size=config.data.image_size,
-            grid=config.data.image_grid,
-            store=features,
-            wanted=model.pictures,
-            weights=weights,
-        )
+        if dataset == "own" and not as_json:
+            console.print(described, highlight=False, soft_wrap=True)
     else:
-        examples, pictures = _read(run, str(questions) if questions else data, task, split, language), None
+        examples = _read(folder, str(questions) if questions else data, task, split, language)
+    pictures = open_pictures(
+        iter_pictures(examples),
+        size=config.data.image_size,
+        grid=config.data.image_grid,
+        store=features,
+        wanted=model.pictures,
+        weights=weights,
+    )
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
     # Only the metrics of some data sets need the answers themselves.
     answered = predictions(model, encoded, vocabulary, examples) if dataset in ("daquar", "vqa") else []
@@ -123,6 +122,27 @@ def evaluate_run(
     if consensus:
         by_type = ", ".join(f"{kind} {score:.2%}" for kind, score in consensus.by_answer_type.items())
         console.print(f"VQA accuracy: {consensus.overall:.2%} ({by_type})", highlight=False, soft_wrap=True)
+
+
+def read_data(
+    run: Path,
+    config: DataConfig,
+    source: Path | None,
+    split: str = "test",
+    *,
+    images: Path | None = None,
+    annotations: Path | None = None,
+) -> tuple[list[Example], str]:
+    """The questions in `source` of the data that a run was trained on, own or with pictures, and what they are."""
+    from dmnplus.training.checkpoint import RUN, read_json
+
+    dataset = trained_on(run)
+    if source is None:
+        what = "the file to measure on" if dataset == "own" else "--questions FILE or the data set's folder"
+        raise DataError(f"the run was trained on {dataset} data; give {what}")
+    if dataset == "own":
+        return questions_to_measure(source, read_json(run / RUN).get("files", {}), config, split)
+    return read_questions(dataset, source, images=images, annotations=annotations), f"test questions of {dataset}"
 
 
 def _wups(answers: Sequence[tuple[str, ...]], examples: Sequence[Example]) -> dict[str, float] | None:

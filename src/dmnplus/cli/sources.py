@@ -72,7 +72,9 @@ def babi_splits(
     else:
         testing = official("test")
     described = ", ".join(train) if train else language
-    return Splits(f"babi/{task} ({described})", training, validation, testing)
+    named = {"train": train, "valid": valid, "test": test}
+    sources = {role: [*given] for role, given in named.items() if given}
+    return Splits(f"babi/{task} ({described})", training, validation, testing, sources=sources)
 
 
 def babi_examples(data: Path | None, task: int, language: str) -> tuple[list[Example], str]:

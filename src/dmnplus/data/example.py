@@ -92,6 +92,8 @@ class Splits:
     """What joins the words of an answer."""
     files: Mapping[str, str] = field(default_factory=dict)
     """SHA-256 of own files, by what they are: `data`, and `valid` and `test` where they were given."""
+    sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What was named in the place of official files: `train`, `valid` and `test`, as the command line takes them."""
 
 
 def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:

@@ -259,6 +259,7 @@ def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
         record = {
             "data": splits.name,
             **({"files": dict(splits.files)} if splits.files else {}),
+            **({"sources": dict(splits.sources)} if splits.sources else {}),
             "config": plain(job.config),
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
             "seed": job.seed + i,
