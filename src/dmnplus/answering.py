@@ -17,8 +17,12 @@ from dmnplus.data.pictures import Pictures, snake_order
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.words import split_sentences
 from dmnplus.model import DMN
+from dmnplus.model.answer import Ranked
 from dmnplus.pretrained import locate
 from dmnplus.training.run import load_model
+
+# Libraries of matrix products take another way, with other roundings, for fewer rows than these.
+LEAST_ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -47,37 +51,64 @@ class QuestionAnswerer:
         """`weights` is the file of the backbone's weights, for a model that reads a backbone's regions."""
         self.config, self.vocabulary, self.model, self.weights = config, vocabulary, model.eval(), weights
 
-    @torch.inference_mode()
     def answer(self, story: str | Sequence[Fact], question: str, *, top: int = 5) -> Answer:
         """Answer one question about `story`, a text, or its sentences and pictures in order.
 
         `top` is how many of the most probable answers to rank. Raises `DataError` for an empty story or question.
         """
+        return self.answer_many([(story, question)], top=top)[0]
+
+    @torch.inference_mode()
+    def answer_many(
+        self, asked: Sequence[tuple[str | Sequence[Fact], str]], *, top: int = 5, pictures: Pictures | None = None
+    ) -> list[Answer]:
+        """Answer questions, each after its story, as one batch: as `answer` does each, whatever is batched with it.
+
+        `pictures` is where the stories' pictures are read from; without it, from their files. Raises as `answer`.
+        """
+        if top < 1:
+            raise ValueError(f"top is {top}; it must be at least 1")
+        if not asked:
+            return []
+        examples = [self._example(story, question) for story, question in asked]
+        if pictures is None:
+            pictures = self.open_pictures([fact for example in examples for fact in example.facts])
+        questions = encode(examples, self.vocabulary, pictures=pictures)
+        rows = [*range(len(examples)), *[0] * (LEAST_ROWS - len(examples))]
+        output = self.model(questions.batch(torch.tensor(rows)))
+        ranked = self.model.ranked(output, top)
+        return [
+            self._answer(example, ranked[i], output.attention_PBF[:, i, : questions.lengths_N[i]])
+            for i, example in enumerate(examples)
+        ]
+
+    def _example(self, story: str | Sequence[Fact], question: str) -> Example:
         facts: list[Fact] = [*split_sentences(story)] if isinstance(story, str) else list(story)
         if not facts:
             raise DataError("the story is empty; give at least one sentence before the question")
         if not question.strip():
             raise DataError("the question is empty")
-        if top < 1:
-            raise ValueError(f"top is {top}; it must be at least 1")
-        read = facts[-self.config.data.last_facts :]
-        example = Example(facts=tuple(read), question=question, answer=())
-        batch = encode([example], self.vocabulary, pictures=self._open(read)).batch(torch.tensor([0]))
-        output = self.model(batch)
-        cast = self.vocabulary.cast(read, question)
-        ranked = [(self._text(r.answer, cast), r.probability) for r in self.model.ranked(output, top)[0]]
-        attention, regions = self._by_fact(read, output.attention_PBF[:, 0])
+        return Example(facts=tuple(facts[-self.config.data.last_facts :]), question=question, answer=())
+
+    def _answer(self, example: Example, ranked: list[Ranked], attention_PF: Tensor) -> Answer:
+        cast = self.vocabulary.cast(example.facts, example.question)
+        texts = [(self._text(r.answer, cast), r.probability) for r in ranked]
+        attention, regions = self._by_fact(example.facts, attention_PF)
         return Answer(
-            answer=ranked[0][0],
-            probability=ranked[0][1],
-            ranked=ranked,
-            facts=read,
+            answer=texts[0][0],
+            probability=texts[0][1],
+            ranked=texts,
+            facts=list(example.facts),
             attention=attention,
             regions=regions,
             unknown_words=self.vocabulary.unknown_words([*iter_sentences([example])], cast.places),
         )
 
-    def _open(self, facts: Sequence[Fact]) -> Pictures | None:
+    def open_pictures(self, facts: Sequence[Fact]) -> Pictures | None:
+        """The pictures among `facts` as the model reads them; None if there are none, or it reads text alone.
+
+        Raises `DataError` for one that cannot be read.
+        """
         shown = [fact for fact in facts if isinstance(fact, Picture)]
         if not shown or self.model.pictures is None:
             return None

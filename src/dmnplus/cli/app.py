@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dmnplus.cli import ask, data, demo, evaluate, features, models, results, train
+from dmnplus.cli import ask, data, demo, evaluate, features, models, results, serve, train
 
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
@@ -20,6 +20,7 @@ app = typer.Typer(
 app.add_typer(train.app, name="train")
 app.command("eval")(evaluate.evaluate_run)
 app.command("ask")(ask.ask)
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("demo-images")(demo.demo_images)
 app.command("results")(results.results)

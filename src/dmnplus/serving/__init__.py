@@ -1,0 +1,1 @@
+"""The HTTP server: questions in batches, and the page. Needs `pip install 'dmnplus[serve]'`."""

@@ -1,0 +1,162 @@
+"""Questions that arrive together are answered together, by one thread beside the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dmnplus.answering import Answer
+from dmnplus.data.example import DataError, Fact
+from dmnplus.data.words import tokenize
+from dmnplus.serving.models import ServedModel
+
+_LOGGER = logging.getLogger("dmnplus.serving")
+
+MOST_ANSWERS = 100
+"""Answers that are ranked, however few are asked for: one number for all, so that no question changes another's."""
+MOST_CELLS = 400_000
+"""Facts of a batch times the words of its longest: what bounds its memory, half a GB for 80 numbers a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """How long an answer took, in milliseconds, and with how many others it was made."""
+
+    queue_ms: float
+    compute_ms: float
+    batch: int
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """A question that waits for its answer."""
+
+    model: ServedModel
+    facts: Sequence[Fact]
+    question: str
+    done: asyncio.Future[tuple[Answer, Timing]]
+    longest: int
+    """Words of its longest fact."""
+    arrived: float = field(default_factory=time.perf_counter)
+
+
+class QueueFullError(Exception):
+    """More questions are waiting than the server takes."""
+
+
+class Batcher:
+    """A bounded queue, and the thread that empties it."""
+
+    def __init__(
+        self,
+        *,
+        limit: int,
+        most: int,
+        wait: float,
+        watch: Callable[[ServedModel, Timing], None] = lambda model, timing: None,
+    ) -> None:
+        """At most `limit` questions wait or are in work, `most` are answered together, after `wait` seconds.
+
+        `watch` is told of every batch, in the thread that answers.
+        """
+        self.limit, self.most, self.wait, self._watch = limit, most, wait, watch
+        self.pending = 0
+        """Questions accepted and not yet answered; read and written in the event loop alone."""
+        self._jobs: deque[Job] = deque()
+        self._changed = threading.Condition()
+        self._closing = False
+        self._thread = threading.Thread(target=self._work, name="dmnplus-answering", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive() and not self._closing
+
+    async def close(self) -> None:
+        """Answer what is waiting, then end."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def submit(
+        self, asked: Sequence[tuple[ServedModel, Sequence[Fact], str]]
+    ) -> list[asyncio.Future[tuple[Answer, Timing]]]:
+        """Futures of the answers; raises `QueueFullError` and takes none if there is no room for all."""
+        if self.pending + len(asked) > self.limit or self._closing:
+            raise QueueFullError
+        loop = asyncio.get_running_loop()
+        jobs = [
+            Job(model, facts, question, loop.create_future(), max(_words(fact) for fact in facts))
+            for model, facts, question in asked
+        ]
+        self.pending += len(jobs)
+        with self._changed:
+            self._jobs.extend(jobs)
+            self._changed.notify()
+        return [job.done for job in jobs]
+
+    def _work(self) -> None:
+        while jobs := self._take():
+            started = time.perf_counter()
+            results = _answer(jobs)
+            compute = 1000 * (time.perf_counter() - started)
+            timings = [Timing(1000 * (started - job.arrived), compute, len(jobs)) for job in jobs]
+            self._watch(jobs[0].model, timings[0])
+            jobs[0].done.get_loop().call_soon_threadsafe(self._deliver, jobs, results, timings)
+
+    def _take(self) -> list[Job]:
+        """The next batch, of one model; nothing once the queue is closed and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._closing)
+            if self.wait:
+                self._changed.wait_for(lambda: len(self._jobs) >= self.most or self._closing, self.wait)
+            taken: list[Job] = []
+            left: deque[Job] = deque()
+            facts = longest = 0
+            while self._jobs and len(taken) < self.most:
+                job = self._jobs.popleft()
+                more, longer = facts + len(job.facts), max(longest, job.longest)
+                if taken and (job.model is not taken[0].model or more * longer > MOST_CELLS):
+                    left.append(job)
+                else:
+                    taken.append(job)
+                    facts, longest = more, longer
+            self._jobs.extendleft(reversed(left))
+            return taken
+
+    def _deliver(self, jobs: Sequence[Job], results: Sequence[Answer | Exception], timings: Sequence[Timing]) -> None:
+        self.pending -= len(jobs)
+        for job, result, timing in zip(jobs, results, timings, strict=True):
+            # Whoever asked may have given up.
+            if job.done.done():
+                continue
+            if isinstance(result, Exception):
+                job.done.set_exception(result)
+            else:
+                job.done.set_result((result, timing))
+
+
+def _answer(jobs: Sequence[Job]) -> Sequence[Answer | Exception]:
+    """An answer for every job, or what is wrong with it."""
+    answerer = jobs[0].model.answerer
+    try:
+        return answerer.answer_many([(job.facts, job.question) for job in jobs], top=MOST_ANSWERS)
+    except Exception as error:
+        if len(jobs) > 1:
+            # One of them is at fault, and the others shall not suffer for it.
+            return [result for job in jobs for result in _answer([job])]
+        if not isinstance(error, DataError):
+            _LOGGER.exception("a question could not be answered")
+        return [error]
+
+
+def _words(fact: Fact) -> int:
+    return len(tokenize(fact)) if isinstance(fact, str) else 1

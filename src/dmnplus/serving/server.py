@@ -1,0 +1,49 @@
+"""Running the application."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import uvicorn
+
+from dmnplus.data.example import DataError
+from dmnplus.serving.app import create_app
+from dmnplus.serving.models import ServedModel
+from dmnplus.serving.settings import ServerConfig
+
+
+def listen(config: ServerConfig) -> socket.socket:
+    """A socket on the host and port of `config`. Raises `DataError` where they cannot be had."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family, backlog=2048)
+    except OSError as error:
+        where = f"{config.host} port {config.port}"
+        raise DataError(f"cannot listen on {where}: {error.strerror or error}; choose by --host and --port") from None
+
+
+def address(listening: socket.socket) -> str:
+    """Where a listening socket is reached."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def serve(models: Mapping[str, ServedModel], config: ServerConfig, listening: socket.socket) -> None:
+    """Answer requests until SIGINT or SIGTERM; what has been accepted by then is still answered."""
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(models, config),
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=round(config.timeout) + 1,
+        )
+    )
+    # Once it has stopped, uvicorn sends itself the signal that stopped it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listening])

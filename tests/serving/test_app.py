@@ -1,0 +1,80 @@
+"""What each route answers."""
+
+from __future__ import annotations
+
+import pytest
+from fastapi.testclient import TestClient
+
+STORY = ["mary went to the kitchen.", "john went to the garden.", "mary went back to the office."]
+WHERE = "Where is mary?"
+
+
+def test_an_answer_is_that_of_the_model(client: TestClient, text_model):
+    response = client.post("/v1/answer", json={"facts": STORY, "question": WHERE, "top": 2})
+    assert response.status_code == 200
+    answer = response.json()
+    expected = text_model.answerer.answer(STORY, WHERE, top=2)
+    assert (answer["answer"], answer["probability"]) == (expected.answer, expected.probability)
+    assert [(r["answer"], r["probability"]) for r in answer["ranked"]] == expected.ranked
+    assert answer["attention"] == expected.attention
+    assert answer["facts"] == [{"kind": "sentence", "text": fact} for fact in STORY]
+    assert answer["unknown_words"] == []
+    assert answer["model"] == {"name": "moves", "version": "0123456789ab", "data": "babi/1 (moves)"}
+    assert answer["timing"]["batch"] == 1
+
+
+def test_a_story_is_split_into_sentences(client: TestClient):
+    whole = client.post("/v1/answer", json={"story": " ".join(STORY), "question": WHERE}).json()
+    split = client.post("/v1/answer", json={"facts": STORY, "question": WHERE}).json()
+    assert whole["facts"] == split["facts"]
+    assert whole["ranked"] == split["ranked"]
+
+
+def test_several_questions_are_answered_together(client: TestClient):
+    asked = [{"facts": STORY[:n], "question": WHERE} for n in (1, 2, 3)]
+    answers = client.post("/v1/answers", json={"questions": asked}).json()["answers"]
+    assert [len(answer["facts"]) for answer in answers] == [1, 2, 3]
+    assert {answer["timing"]["batch"] for answer in answers} == {3}
+
+
+def test_models_are_listed(client: TestClient):
+    listed = client.get("/v1/models").json()
+    assert listed["default"] == "moves"
+    assert listed["models"] == [
+        {"name": "moves", "data": "babi/1 (moves)", "test_error": 0.25, "pictures": False, "examples": []}
+    ]
+
+
+def test_health_and_readiness(client: TestClient):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").json() == {"status": "ready"}
+
+
+def test_the_page_and_its_files_are_served(client: TestClient):
+    page = client.get("/")
+    assert page.status_code == 200
+    assert page.headers["content-type"].startswith("text/html")
+    assert client.get("/static/style.css").headers["content-type"].startswith("text/css")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"facts": STORY}, 422, "invalid"),
+        ({"question": WHERE}, 422, "invalid"),
+        ({"facts": STORY, "story": "x", "question": WHERE}, 422, "invalid"),
+        ({"facts": [], "question": WHERE}, 422, "empty_story"),
+        ({"story": " ", "question": WHERE}, 422, "empty_story"),
+        ({"facts": STORY, "question": " "}, 422, "empty_question"),
+        ({"facts": [1], "question": WHERE}, 422, "invalid"),
+        ({"facts": STORY, "question": WHERE, "top": 0}, 422, "invalid"),
+        ({"facts": STORY, "question": WHERE, "tops": 1}, 422, "invalid"),
+        ({"facts": STORY, "question": WHERE, "model": "none"}, 404, "no_such_model"),
+        ({"facts": ["x"] * 1001, "question": WHERE}, 422, "too_many_facts"),
+        ({"facts": ["x " * 5000], "question": WHERE}, 422, "too_many_words"),
+    ],
+)
+def test_what_cannot_be_answered_says_why(client: TestClient, body: dict, status: int, code: str):
+    response = client.post("/v1/answer", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)
+    assert response.json()["error"]["message"]
