@@ -16,8 +16,13 @@ _DEFAULT = ServerConfig()
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(help="Folders of runs; NAME=FOLDER gives one a name.", show_default=False)
-    ],
+        list[str] | None,
+        typer.Argument(
+            help="Folders of runs, shipped models (see `dmnplus models`), or models on the Hub; NAME=MODEL renames one. "
+            "Without any, all shipped ones.",
+            metavar="[MODEL]...",
+        ),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is all of them.")] = _DEFAULT.host,
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = _DEFAULT.port,
     token: Annotated[
@@ -61,10 +66,14 @@ def serve(
         from dmnplus.serving import server
     except ModuleNotFoundError as error:
         raise DataError(f"serving needs {error.name}: pip install 'dmnplus[serve]'") from None
+    from dmnplus.pretrained import shipped
     from dmnplus.serving.models import load_models
 
+    names = models or shipped()
+    if not names:
+        raise DataError("no models ship with this copy of the package; give the folder of a run")
     with server.listen(config) as listening:
-        loaded = load_models(models, weights=weights)
+        loaded = load_models(names, weights=weights)
         console = Console(stderr=True)
         console.print(
             f"answering with {', '.join(loaded)} at {server.address(listening)}; Ctrl-C stops", soft_wrap=True

@@ -75,6 +75,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         },
     )
     app.state.batcher = batcher
+    listed = Models(models=[model_out(model) for model in models.values()], default=next(iter(models)))
     asking = _Asking(models, config, batcher)
 
     @app.post("/v1/answer", response_model=AnswerOut, responses=_ERRORS)
@@ -90,7 +91,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
     @app.get("/v1/models", responses={401: _ERRORS[401]})
     async def list_models() -> Models:
         """The models that answer here, with stories to try."""
-        return Models(models=[model_out(model) for model in models.values()], default=next(iter(models)))
+        return listed
 
     @app.get("/healthz")
     async def health() -> State:

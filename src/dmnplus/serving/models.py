@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from dmnplus.answering import QuestionAnswerer, load
-from dmnplus.data.example import DataError
-from dmnplus.training.checkpoint import RUN, WEIGHTS, read_json
+from dmnplus.data.example import DataError, Example
+from dmnplus.pretrained import locate, read_examples
+from dmnplus.training.files import RUN, WEIGHTS, read_json
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class ServedModel:
     """What it was trained on."""
     test_error: float | None = None
     """Share of the test questions answered wrongly; None where it was not measured."""
-    examples: list[dict[str, Any]] = field(default_factory=list)
-    """Stories to try, each `facts` and a `question`."""
+    examples: Sequence[Example] = ()
+    """Questions to try it with."""
 
     @property
     def reads_pictures(self) -> bool:
@@ -34,28 +34,29 @@ class ServedModel:
 
 
 def load_models(names: Sequence[str], *, weights: Path | None = None) -> dict[str, ServedModel]:
-    """Models by name, in order: each of `names` is a run's folder, or NAME=FOLDER.
+    """Models by name, in order: each of `names` is what `dmnplus.load` takes, or NAME=MODEL.
 
-    Raises `DataError` for a folder without a model, and for two models of one name.
+    A model is called what it is called there; one in a folder like the folder. Raises `DataError` for what is no model,
+    and for two models of one name.
     """
     models: dict[str, ServedModel] = {}
     for text in names:
-        name, equals, path = text.rpartition("=")
-        folder = Path(path)
-        name = name if equals else folder.resolve().name
+        name, equals, place = text.rpartition("=")
+        folder = locate(place)
+        name = name if equals else folder.resolve().name if Path(place).is_dir() else place
         if name in models:
-            raise DataError(f"two models are called {name!r}; tell them apart by NAME={path}")
+            raise DataError(f"two models are called {name!r}; tell them apart by NAME={place}")
         models[name] = _load(name, folder, weights)
     return models
 
 
 def _load(name: str, folder: Path, weights: Path | None) -> ServedModel:
-    answerer = load(folder, weights=weights)
     record = read_json(folder / RUN) if (folder / RUN).exists() else {}
     return ServedModel(
         name,
-        answerer,
+        load(folder, weights=weights),
         version=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12],
         data=record.get("data", ""),
-        test_error=record.get("test", {}).get("error"),
+        test_error=record.get("card", {}).get("error", record.get("test", {}).get("error")),
+        examples=read_examples(folder),
     )

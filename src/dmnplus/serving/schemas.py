@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import mimetypes
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from dmnplus.answering import Answer
-from dmnplus.data.example import Picture
+from dmnplus.data.example import Fact, Picture
 from dmnplus.data.words import split_sentences
 from dmnplus.serving.batching import MOST_ANSWERS, Timing
 from dmnplus.serving.models import ServedModel
@@ -96,8 +99,12 @@ class Answers(BaseModel):
     answers: list[AnswerOut] = Field(description="In the order of the questions.")
 
 
+class ExamplePicture(BaseModel):
+    picture: str = Field(description="The file as a data: URL.")
+
+
 class ExampleOut(BaseModel):
-    facts: list[str]
+    facts: list[str | ExamplePicture]
     question: str
 
 
@@ -157,5 +164,16 @@ def model_out(model: ServedModel) -> ModelOut:
         data=model.data,
         test_error=model.test_error,
         pictures=model.reads_pictures,
-        examples=[ExampleOut(**example) for example in model.examples],
+        examples=[
+            ExampleOut(facts=[_fact_out(fact) for fact in example.facts], question=example.question)
+            for example in model.examples
+        ],
     )
+
+
+def _fact_out(fact: Fact) -> str | ExamplePicture:
+    if isinstance(fact, str):
+        return fact
+    kind, _ = mimetypes.guess_type(fact.path)
+    content = base64.b64encode(Path(fact.path).read_bytes()).decode()
+    return ExamplePicture(picture=f"data:{kind};base64,{content}")
