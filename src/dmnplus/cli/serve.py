@@ -18,7 +18,7 @@ def serve(
     models: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Folders of runs, shipped models (see `dmnplus models`), or models on the Hub; NAME=MODEL renames one. "
+            help="Folders of runs, shipped models (see `dmnplus models`), or ones on the Hub; NAME=MODEL renames one. "
             "Without any, all shipped ones.",
             metavar="[MODEL]...",
         ),
