@@ -87,11 +87,14 @@ def plain(config: Config) -> dict[str, dict[str, Any]]:
     return tree
 
 
-def differences(tree: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The variant whose network is nearest to a config's plain form, and the settings that differ from its defaults."""
+def differences(tree: Mapping[str, Any], task: int | None = None) -> tuple[str, list[str]]:
+    """The variant whose network is nearest to a config's plain form, and the settings that differ from its defaults.
+
+    With `task`, the defaults are the paper's for this bAbI task.
+    """
 
     def differing(variant: str) -> list[str]:
-        default = plain(Config(model=VARIANTS[variant]))
+        default = plain(resolve(variant=variant, task=task))
         changed = {(section, key): value for section, keys in tree.items() for key, value in keys.items()}
         return [f"{s}.{k}={v}" for (s, k), v in changed.items() if default.get(s, {}).get(k) != v]
 

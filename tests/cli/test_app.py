@@ -25,6 +25,8 @@ COMMANDS = [
     "data compare",
     "features",
     "results",
+    "reproduce",
+    "reproduce babi",
     "train own",
     "train pictures",
     "demo-images",

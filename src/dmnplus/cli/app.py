@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dmnplus.cli import ask, data, demo, evaluate, features, models, results, serve, train
+from dmnplus.cli import ask, data, demo, evaluate, features, models, reproduce, results, serve, train
 
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
@@ -18,6 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(train.app, name="train")
+app.add_typer(reproduce.app, name="reproduce")
 app.command("eval")(evaluate.evaluate_run)
 app.command("ask")(ask.ask)
 app.command("serve")(serve.serve)

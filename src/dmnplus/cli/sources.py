@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from dmnplus.data.babi import TASKS, find_babi, read_babi, read_babi_file
-from dmnplus.data.example import Example, Splits, split_validation
+from dmnplus.data.babi import TASKS, MissingFileError, find_babi, read_babi, read_babi_file
+from dmnplus.data.example import Example, Splits, fingerprint, split_validation
 from dmnplus.data.generate import generate
 
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
 _OFFICIAL = re.compile(r"official:([^:]+):([^:]+)")
 
 
-def parse_tasks(text: str) -> list[int]:
-    """Task numbers of "2", "1,4,6", "1-20" or "all"."""
+def parse_tasks(text: str, option: str = "--task") -> list[int]:
+    """Task numbers of "2", "1,4,6", "1-20" or "all", in the order named."""
     if text == "all":
         return list(TASKS)
     numbers: list[int] = []
@@ -26,7 +27,7 @@ def parse_tasks(text: str) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
         if not match or first not in TASKS or last not in TASKS or first > last:
-            raise ValueError(f"--task is {text!r}; it takes numbers from 1 to 20, as in 2, or 1,4,6, or 1-20, or all")
+            raise ValueError(f"{option} is {text!r}; it takes numbers from 1 to 20, as in 2, or 1,4,6, or 1-20, or all")
         numbers += range(first, last + 1)
     return list(dict.fromkeys(numbers))
 
@@ -75,6 +76,26 @@ def babi_splits(
     named = {"train": train, "valid": valid, "test": test}
     sources = {role: [*given] for role, given in named.items() if given}
     return Splits(f"babi/{task} ({described})", training, validation, testing, sources=sources)
+
+
+_MADE_UP = {3: (["generated:9000:0", "official:en:train"], ["official:en-valid-10k:valid"])}
+"""What trains and validates in place of a training file that some copies of the archive lack."""
+
+
+def paper_splits(task: int, data: Path | None, validation_share: float) -> Splits:
+    """The paper's data for a task, en-10k, with the fingerprints of its parts.
+
+    Task 3's training file is made up where the archive lacks it, of generated stories; its `sources` say so.
+    """
+    try:
+        splits = babi_splits(task, data, "en-10k", validation_share, None, None, None)
+    except MissingFileError:
+        if task not in _MADE_UP:
+            raise
+        train, valid = _MADE_UP[task]
+        splits = babi_splits(task, data, "en-10k", validation_share, train, valid, None)
+    parts = {"training": splits.training, "validation": splits.validation, "test": splits.test}
+    return replace(splits, files={part: fingerprint(examples) for part, examples in parts.items()})
 
 
 def babi_examples(data: Path | None, task: int, language: str) -> tuple[list[Example], str]:

@@ -43,6 +43,10 @@ _UNASKED = (
 _MEMBER_LIMIT = 100_000_000
 
 
+class MissingFileError(DataError):
+    """The archive or folder is there, but not this file of it."""
+
+
 def find_babi(path: Path | None = None) -> Path:
     """The archive or folder to hand to `read_babi`: `path` if given, else what lies in `default_data_root()`.
 
@@ -309,7 +313,7 @@ def _choose(names: Collection[str], task: int, split: str, where: str) -> str:
             f"{where}: holds {len(found)} files for task {task}, {split}: {', '.join(found)}; give one of them"
         )
     there = [PurePosixPath(name).name for name in _matching(names, task, None)]
-    raise DataError(
+    raise MissingFileError(
         f"{where}: no qa{task}_*_{split}.txt or qa{task}_{split}.txt is there"
         f" ({'only ' + ', '.join(there) if there else 'nor any other file of this task'}); {GET_HINT}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,9 +93,18 @@ class Splits:
     separator: str = ","
     """What joins the words of an answer."""
     files: Mapping[str, str] = field(default_factory=dict)
-    """SHA-256 of own files, by what they are: `data`, and `valid` and `test` where they were given."""
+    """SHA-256 by what it is of: own files (`data`, `valid`, `test`), or questions as `fingerprint` has them."""
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was named in the place of official files: `train`, `valid` and `test`, as the command line takes them."""
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """SHA-256 of the facts, questions, answers and labels, in order, whatever file they came from."""
+    digest = hashlib.sha256()
+    for example in examples:
+        content = [[str(fact) for fact in example.facts], example.question, example.answer, example.supporting]
+        digest.update(json.dumps(content).encode())
+    return digest.hexdigest()
 
 
 def split_validation(examples: Sequence[Example], share: float = 0.1) -> tuple[Sequence[Example], Sequence[Example]]:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import asdict, replace
-from multiprocessing import Manager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomli_w
 import torch
-from joblib import Parallel, delayed
 
 from dmnplus.config import Config, parse, plain
 from dmnplus.data.batching import NO_ANSWER, Questions, encode
@@ -39,6 +36,7 @@ from dmnplus.training.checkpoint import (
     write_json,
 )
 from dmnplus.training.metrics import evaluate
+from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Epoch, Fit, Step, Trainer
 
 
@@ -92,15 +90,12 @@ def train_runs(
         if not resume and (job.folder / RUN).exists():
             raise DataError(f"{job.folder} holds a run already; give --resume to go on with it, or another --out")
     threads = threads or max(1, torch.get_num_threads() // processes)
-    starts = [start for job in jobs for start in _starts(job, threads, resume)]
+    starts = [start for job in jobs for start in starts_of(job, threads, resume)]
     try:
-        if processes == 1:
-            for start in starts:
-                train_start(start, watch)
-        else:
-            with _queue(watch) as report:
-                # Loky's workers import the package afresh: no forked locks or thread pools.
-                Parallel(n_jobs=processes)(delayed(train_start)(start, report) for start in starts)
+        with closing(spread(train_start, starts, processes=processes, watch=watch)) as ended:
+            for done in ended:
+                if done.error:
+                    raise DataError(done.error)
     finally:
         for job in jobs:
             publish(job)
@@ -243,7 +238,8 @@ def _fingerprint(content: dict[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(normal.items())).encode()).hexdigest()
 
 
-def _starts(job: Job, threads: int, resume: bool) -> Iterator[Start]:
+def starts_of(job: Job, threads: int, resume: bool) -> Iterator[Start]:
+    """The starts of `job` that are left to train; `resume` leaves out those that are finished."""
     splits = job.splits
     if not splits.validation:
         raise DataError(f"{splits.name}: no questions to validate on")
@@ -324,22 +320,3 @@ def _best_loss(folder: Path) -> float | None:
         return None
     lines = (folder / METRICS).read_text(encoding="utf-8").splitlines()
     return min((json.loads(line)["validation_loss"] for line in lines), default=None)
-
-
-@contextmanager
-def _queue(watch: Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    """A function that worker processes can call, and that calls `watch` here."""
-    with Manager() as manager:
-        queue = manager.Queue()
-
-        def forward() -> None:
-            while (news := queue.get()) is not None:
-                watch(news)
-
-        thread = threading.Thread(target=forward, daemon=True)
-        thread.start()
-        try:
-            yield queue.put
-        finally:
-            queue.put(None)
-            thread.join()

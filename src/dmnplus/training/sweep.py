@@ -1,0 +1,155 @@
+"""Tasks x variants x starts, each start with a record of its own; goes on from wherever it was left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from dmnplus.config import Config, parse, plain
+from dmnplus.data.example import DataError, Splits
+from dmnplus.training.checkpoint import CHECKPOINT, RUN, read_json, write_json
+from dmnplus.training.run import Job, Progress, Start, finish, starts_of, train_start
+from dmnplus.training.spread import spread
+from dmnplus.training.trainer import Step
+
+
+class Planned(NamedTuple):
+    """One start: `folder` is for its model, `record` the file of its results."""
+
+    task: int
+    variant: str
+    seed: int
+    config: Config
+    folder: Path
+    record: Path
+
+    def __str__(self) -> str:
+        return f"task {self.task} {self.variant} seed {self.seed}"
+
+
+class Outcome(NamedTuple):
+    """A start that has ended: its record, or the error that ended it."""
+
+    planned: Planned
+    record: dict[str, Any] | None
+    error: str = ""
+
+
+def plan_sweep(
+    tasks: Sequence[int],
+    variants: Sequence[str],
+    seeds: Iterable[int],
+    config_of: Callable[[int, str], Config],
+    out: Path,
+    work: Path,
+) -> list[Planned]:
+    """All starts, the first of every task and variant before any second one, so that the table fills early.
+
+    Records go below `out`, models below `work`.
+    """
+    return [
+        Planned(
+            task,
+            variant,
+            seed,
+            config_of(task, variant),
+            work / variant / f"babi-{task}-{seed}",
+            out / variant / f"babi-{task}-{seed}.json",
+        )
+        for seed in seeds
+        for task in tasks
+        for variant in variants
+    ]
+
+
+def recorded(planned: Planned) -> dict[str, Any] | None:
+    """The record of a start that is done. Raises `DataError` for one of other settings in its place."""
+    if not planned.record.exists():
+        return None
+    record = read_json(planned.record)
+    _check(planned, record, planned.record)
+    return record
+
+
+def run_sweep(
+    left: Sequence[Planned],
+    splits: Mapping[int, Splits],
+    *,
+    processes: int = 1,
+    threads: int = 1,
+    cluster: str | None = None,
+    watch: Callable[[Progress], None] = lambda progress: None,
+) -> Generator[Outcome, None, None]:
+    """Train the starts that are `left`, measure each on the test questions once its model is chosen, and record it.
+
+    `splits` has the questions of every task; where the training happens is as in `spread`. Starts that were begun go on
+    from their last finished epoch. Raises `DataError` before any training for a folder with a start of other settings
+    or data.
+    """
+    jobs = {
+        planned.folder: Job(planned.folder, planned.config, splits[planned.task], planned.seed, starts=1)
+        for planned in left
+    }
+    for planned in left:
+        if (planned.folder / RUN).exists():
+            record = read_json(planned.folder / RUN)
+            _check(planned, record, planned.folder)
+            if record.get("files", {}) != dict(splits[planned.task].files):
+                raise DataError(f"{planned.folder}: was trained on other questions; choose another folder")
+    by_folder = {planned.folder: planned for planned in left}
+    # Trained to the end, but the sweep was stopped before its record was written.
+    for planned in left:
+        if (planned.folder / RUN).exists() and read_json(planned.folder / RUN).get("finished"):
+            yield Outcome(by_folder.pop(planned.folder), _record(planned, jobs[planned.folder]))
+
+    def starts() -> Iterator[Start]:
+        for folder in list(by_folder):
+            yield from starts_of(jobs[folder], threads, resume=True)
+
+    with closing(spread(_train, starts(), processes=processes, cluster=cluster, watch=watch)) as ended:
+        for done in ended:
+            planned = by_folder[done.folder]
+            if done.error is None:
+                yield Outcome(planned, _record(planned, jobs[done.folder]))
+            else:
+                yield Outcome(planned, None, done.error)
+
+
+def _train(start: Start, report: Callable[[Progress], None]) -> None:
+    # Of the steps, only the first of an epoch is news to a table: each costs a message between processes.
+    def sparsely(news: Progress) -> None:
+        if not isinstance(news.event, Step) or news.event.step == 0:
+            report(news)
+
+    train_start(start, sparsely)
+
+
+def _record(planned: Planned, job: Job) -> dict[str, Any]:
+    """Measure a trained start and write its record; its checkpoint has served."""
+    record = finish(job)
+    planned.record.parent.mkdir(parents=True, exist_ok=True)
+    write_json(planned.record, record)
+    (planned.folder / CHECKPOINT).unlink(missing_ok=True)
+    return record
+
+
+def _check(planned: Planned, record: dict[str, Any], path: Path) -> None:
+    try:
+        # Settings younger than the record had their default.
+        trained = parse(record["config"])
+    except (KeyError, ValueError) as error:
+        raise DataError(f"{path}: not the record of a run: {error}") from None
+    if record["seed"] != planned.seed or trained != planned.config:
+        was, wanted = plain(trained), plain(planned.config)
+        changed = [
+            f"{section}.{key}={value}"
+            for section in was
+            for key, value in was[section].items()
+            if wanted[section][key] != value
+        ]
+        raise DataError(
+            f"{path}: is of {planned.variant} with {', '.join(changed) or 'another seed'}; "
+            "give the same settings, or another --out"
+        )

@@ -1,0 +1,87 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from dmnplus.cli import sources
+from dmnplus.data.babi import write_babi
+from dmnplus.data.example import Example
+from dmnplus.data.generate import generate
+
+QUICK = ["--set=model.hidden=8", "--set=training.epochs=2", "--set=training.batch=32"]
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive's folder of two small tasks, without official counts: the files lie in no language's folder."""
+    folder = tmp_path_factory.mktemp("archive")
+    for task, stem in ((1, "single"), (15, "deduction")):
+        for split, questions in (("train", 60), ("test", 20)):
+            write_babi(generate(task, questions, 0, split), folder / f"qa{task}_{stem}_{split}.txt")
+    return folder
+
+
+def test_a_sweep_in_plain_lines_and_again(dmnplus, tmp_path: Path, archive: Path):
+    arguments = ["reproduce", "babi", "--tasks=1,15", "--variants=dmn2,dmn+", "--runs=2", "--data", archive, *QUICK]
+    places = ["--out", tmp_path / "results", "--work", tmp_path / "runs"]
+    result = dmnplus(*arguments, *places)
+    assert result.status == 0, result.err
+    done = [line for line in result.out.splitlines() if "done" in line]
+    assert len(done) == 8
+    assert done[0].startswith("task 1 dmn2 seed 0  done, 1 of 8")
+    assert "\x1b" not in result.out
+    # Nobody should choose by what is not shown.
+    assert "test" not in result.out.replace(str(tmp_path), "")
+    records = sorted(path.relative_to(tmp_path / "results").as_posix() for path in tmp_path.glob("results/*/*.json"))
+    assert records == [f"{v}/babi-{t}-{s}.json" for v in ("dmn+", "dmn2") for t in (1, 15) for s in (0, 1)]
+    record = json.loads((tmp_path / "results" / records[0]).read_text())
+    assert record["data"] == "babi/1 (en-10k)"
+    assert {part: len(digest) for part, digest in record["files"].items()} == dict.fromkeys(
+        ("training", "validation", "test"), 64
+    )
+    # Again, with more starts: only the new ones are trained.
+    result = dmnplus(*arguments[:4], "--runs=3", *arguments[5:], *places)
+    assert result.status == 0, result.err
+    assert len([line for line in result.out.splitlines() if "done" in line]) == 4
+    assert "task 15 dmn+ seed 2  done, 12 of 12" in result.out
+
+
+def test_task_3_is_made_up_where_its_file_is_missing(babi_archive: Path, monkeypatch: pytest.MonkeyPatch):
+    asked: list[tuple[int, int, int]] = []
+
+    def few(task: int, questions: int, seed: int) -> list[Example]:
+        asked.append((task, questions, seed))
+        return generate(task, 50, seed)
+
+    monkeypatch.setattr(sources, "generate", few)
+    splits = sources.paper_splits(3, babi_archive, 0.1)
+    assert asked == [(3, 9000, 0)]
+    assert splits.name == "babi/3 (generated:9000:0, official:en:train)"
+    assert splits.sources["valid"] == ["official:en-valid-10k:valid"]
+    assert (len(splits.training), len(splits.validation), len(splits.test)) == (50 + 1_000, 1_000, 1_000)
+
+
+def test_no_other_task_is_made_up(dmnplus, tmp_path: Path, archive: Path):
+    result = dmnplus("reproduce", "babi", "--tasks=2", "--data", archive, "--out", tmp_path / "results")
+    assert result.status == 2
+    assert "qa2_" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tasks", "0"], "--tasks is '0'; it takes numbers from 1 to 20"),
+        (["--variants", "dmn2,dmn4"], "unknown variant 'dmn4'; there are odmn, dmn2, dmn3, dmn+"),
+        (["--set", "training.epoch=1"], "did you mean training.epochs?"),
+        (["--runs", "0"], "--runs"),
+        (["--data", "nowhere"], "nowhere: no such file"),
+    ],
+)
+def test_a_wrong_argument_is_one_clear_error(
+    dmnplus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+):
+    monkeypatch.chdir(tmp_path)
+    result = dmnplus("reproduce", "babi", *arguments)
+    assert result.status == 2
+    assert message in result.err
+    assert list(tmp_path.iterdir()) == []
