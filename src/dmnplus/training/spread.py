@@ -67,7 +67,9 @@ def _in_processes(train: Train, starts: Iterable[Start], processes: int, watch: 
     with _queue(watch) as report:
         # Loky's workers import the package afresh: no forked locks or thread pools.
         parallel = Parallel(n_jobs=processes, return_as="generator_unordered")
-        with closing(parallel(delayed(_done)(train, start, report) for start in starts)) as ended:
+        # A generator, though joblib declares a list too.
+        ended: Any = parallel(delayed(_done)(train, start, report) for start in starts)
+        with closing(ended):
             yield from ended
 
 
