@@ -47,7 +47,7 @@ def test_a_printed_config_is_a_recipe(tmp_path: Path):
         ("training.rate=fast", "training.rate is 'fast'"),
         ("training.batch=1.5", "training.batch is 1.5"),
         ("training.batch=0", "training.batch is 0; it must be at least 1"),
-        ("model.episode=soft", "model.episode is 'soft'.*'attention_gru' or 'soft_attention'"),
+        ("model.episode=soft", "model.episode is 'soft'.*'attention_gru', 'soft_attention' or 'sum'"),
         ("model.gate=['products']", "products"),
         ("rate=3", "section.key=value"),
         ("training.rate", "section.key=value"),

@@ -79,7 +79,7 @@ def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_pat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     weights = tmp_path / "squeezenet.pth"
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), weights)
-    made = ("--backbone", "torchvision/squeezenet1_1", "--size", 32, "--weights", weights)
+    made = ("--backbone", "torchvision/squeezenet1_1", "--size", 64, "--grid", 2, "--weights", weights)
     assert dmnplus("features", daquar / "images", "--out", tmp_path / "store", *made).status == 0
     run = tmp_path / "run"
     arguments = ("train", "pictures", "daquar", "--data", daquar, "--features", tmp_path / "store", "--out", run)

@@ -11,6 +11,7 @@ from dmnplus.model.episodic_memory import (
     AttentionGRU,
     EpisodicMemory,
     GRUUpdate,
+    ProductUpdate,
     ReLUUpdate,
     SoftAttention,
 )
@@ -82,12 +83,35 @@ def test_soft_attention_is_the_weighted_mean():
     assert c.tolist() == [[2.5, 3.5]]
 
 
+def test_independent_gates_count_the_facts_they_open_for():
+    memory = EpisodicMemory(1, passes=1, gate=("product", "absolute"), episode="sum", update="relu", tied=False)
+    # Open for facts of 1, closed for those of -1: Z = 40 tanh(f q) - 20.
+    for name, values in {"W1_question": [[9.0, 0.0]], "W1_memory": [[0.0, 0.0]], "W2": [[40.0]], "b2": [-20.0]}.items():
+        _set(memory.gate.get_parameter(name), values)
+    _set(memory.updates[0].get_parameter("W"), [[0.0, 1.0, 0.0]])
+    f = torch.tensor([[1.0, -1.0, 1.0, 1.0], [-1.0, -1.0, -1.0, 1.0]])[..., None]
+    mask = torch.tensor([[True] * 4, [True, True, True, False]])
+    m, attention = memory(f, torch.ones(2, 1), mask)
+    assert m[:, 0].tolist() == pytest.approx([3.0, 0.0], abs=1e-5)
+    assert attention[0].flatten().tolist() == pytest.approx([1 / 3, 0, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 1 / 3, 0], abs=1e-5)
+
+
 def test_relu_update_by_hand():
     update = ReLUUpdate(1)
     _set(update.W, [[1.0, 2.0, -3.0]])
     _set(update.b, [0.5])
     m, c, q = torch.tensor([[1.0], [1.0]]), torch.tensor([[2.0], [0.0]]), torch.tensor([[1.0], [1.0]])
     assert update(m, c, q).tolist() == [[1 + 4 - 3 + 0.5], [0.0]]
+
+
+def test_product_update_by_hand():
+    update = ProductUpdate(1)
+    _set(update.W, [[1.0, 2.0, -3.0]])
+    _set(update.U, [[1.0, 0.0, 1.0]])
+    _set(update.V, [[0.0, 2.0, 0.0]])
+    _set(update.b, [0.5])
+    m, c, q = torch.tensor([[1.0], [1.0]]), torch.tensor([[2.0], [-1.0]]), torch.tensor([[1.0], [1.0]])
+    assert update(m, c, q).tolist() == [[1 + 4 - 3 + 0.5 + 2 * 4], [0.0]]
 
 
 def test_gru_update_by_hand():

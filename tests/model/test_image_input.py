@@ -3,12 +3,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dmnplus.data.batching import encode
+from dmnplus.data.batching import encode, jitter_pictures
 from dmnplus.data.example import DataError, Example, Picture, iter_sentences
 from dmnplus.data.pictures import regions_in, snake_order
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN, VARIANTS, NetworkConfig, attention_losses
-from dmnplus.model.image_input import RegionReader
+from dmnplus.model.image_input import RegionReader, SeriesChanges
 from tests.model.examples import whole
 from tests.model.pictures import Noise, mixtures
 
@@ -17,7 +17,7 @@ CONFIGS = {name: replace(config, hidden=16, pixel_channels=16) for name, config 
 # The readers of pixels and of regions meet the same network; one variant shows it.
 CASES = {
     **{name: (config, "regions") for name, config in CONFIGS.items()},
-    "pixels": (replace(CONFIGS["dmn+"], region_places=True), "pixels"),
+    "pixels": (replace(CONFIGS["dmn+"], region_places=True, series_changes=True), "pixels"),
 }
 
 
@@ -60,6 +60,20 @@ def test_a_picture_is_as_many_facts_as_it_has_regions():
     # The same picture in two questions is read once: its regions have the same numbers.
     torch.testing.assert_close(batch.facts_BF[0, :6], batch.facts_BF[4, 1:7])
     torch.testing.assert_close(batch.facts_BF[2, :6], batch.facts_BF[3, 6:12])
+
+
+def test_a_region_is_compared_with_its_place_in_the_neighbouring_pictures():
+    # H = 1; three pictures of two regions, a sentence after the first; a question with one picture beside it.
+    changes = SeriesChanges(2, 1)
+    with torch.no_grad():
+        changes.weight.copy_(torch.tensor([[1.0, 10.0]]))
+    places = torch.tensor([[1, 1, 0, 2, 2, 3, 3], [1, 1, 0, 0, 0, 0, 0]])
+    f = torch.tensor([[0.1, 0.2, 7.0, 0.3, 0.5, 0.35, 0.45], [0.1, 0.2, 7.0, 0.0, 0.0, 0.0, 0.0]])
+    told = (changes(f[..., None], places)[..., 0] - f).atanh()
+    # From the picture before, and ten times from the one after.
+    first, second, third = [-2.0, -3.0], [0.2 - 0.5, 0.3 + 0.5], [0.05, -0.05]
+    assert told[0].tolist() == pytest.approx([*first, 0.0, *second, *third], abs=1e-4)
+    assert told[1].tolist() == [0.0] * 7
 
 
 @pytest.mark.parametrize(("step", "sentence"), [(0, 1), (1, 0)])
@@ -126,6 +140,23 @@ def test_dropout_leaves_sentence_masks_off_regions():
     assert masks.regions_IRC is not None
     assert masks.regions_IRC.shape == (6, 6, 5)
     assert 0.3 < (masks.regions_IRC == 0).float().mean() < 0.7
+
+
+def test_moved_and_mirrored_pictures_repeat_their_edges():
+    _, questions = encoded("pixels")
+    batch = whole(questions)
+    assert batch.pictures is not None
+    # Each pixel tells its row and column.
+    content = 10 * torch.arange(8.0)[:, None] + torch.arange(8)
+    batch = replace(batch, pictures=content.expand(400, 3, 8, 8))
+    moved = jitter_pictures(batch, torch.Generator().manual_seed(0), shift=2, mirror=True).pictures
+    assert moved is not None
+    rows, columns = moved[:, 1, :, 0] // 10, moved[:, 2, 0] % 10
+    wanted = {way: (torch.arange(8) + way).clamp(0, 7).tolist() for way in range(-2, 3)}
+    assert {*map(tuple, rows.tolist())} == {tuple(row) for row in wanted.values()}
+    both = [tuple(row) for row in wanted.values()]
+    assert {*map(tuple, columns.tolist())} == {*both, *(row[::-1] for row in both)}
+    torch.testing.assert_close(moved[:, 0], 10 * rows[:, :, None] + columns[:, None])
 
 
 def test_questions_about_one_picture_can_share_a_batch():

@@ -11,6 +11,7 @@ CONFIGS = {
     **{name: replace(config, hidden=16) for name, config in VARIANTS.items()},
     "reader": NetworkConfig(hidden=16, input="reader"),
     "residual": NetworkConfig(hidden=16, update="residual"),
+    "sum": NetworkConfig(hidden=16, episode="sum", update="product"),
     "every feature": NetworkConfig(hidden=16, gate=("fact", "plain", "product", "squared", "cosine", "bilinear")),
     "words": NetworkConfig(hidden=16, answer="words"),
 }

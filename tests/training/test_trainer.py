@@ -146,6 +146,12 @@ def test_the_rate_falls_along_a_cosine(tmp_path: Path):
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([expected[-1]] * 2)
 
 
+def test_moving_pictures_needs_pixels(tmp_path: Path):
+    for setting in ({"picture_shift": 2}, {"picture_mirror": True}):
+        with pytest.raises(ValueError, match="move pixels; these questions have none"):
+            trainer(tmp_path / "run", TrainingConfig(**setting)).fit(TRAINING, VALIDATION)
+
+
 def test_supervised_attention_finds_the_labelled_facts(tmp_path: Path):
     from dmnplus.training.metrics import evaluate
 

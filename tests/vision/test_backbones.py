@@ -164,6 +164,18 @@ def test_networks_that_are_not_known(name: str, message: str):
         load_backbone(name, size=64, weights="random")
 
 
+def test_neighbouring_regions_are_averaged_to_a_smaller_grid():
+    whole = load_backbone(SQUEEZENET, size=112, weights="random")
+    coarse = load_backbone(SQUEEZENET, size=112, weights="random", grid=(2, 3))
+    assert whole.description["grid"] == [6, 6]
+    assert coarse.description == {**whole.description, "grid": [2, 3]}
+    pixels = torch.randint(0, 255, (1, 112, 112, 3), dtype=torch.uint8)
+    wanted = whole(pixels).unflatten(1, (2, 3)).unflatten(3, (3, 2)).mean(dim=(2, 4))
+    torch.testing.assert_close(coarse(pixels), wanted)
+    with pytest.raises(DataError, match=r"it gives 6 x 6 regions, and 7 x 7 are wanted \(--grid\)"):
+        load_backbone(SQUEEZENET, size=112, weights="random", grid=(7, 7))
+
+
 def test_a_size_that_does_not_suit():
     with pytest.raises(DataError, match=r"does not take pictures of 3 pixels \(--size\)"):
         load_backbone(SQUEEZENET, size=3, weights="random")

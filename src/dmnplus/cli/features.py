@@ -30,6 +30,9 @@ def features(
         str, typer.Option(help="torchvision/NAME or timm/NAME, as in timm/vit_small_patch14_dinov2.lvd142m.")
     ] = "torchvision/vgg19",
     size: Annotated[int, typer.Option(min=1, help="Side in pixels that pictures are brought to.")] = 448,
+    grid: Annotated[
+        int | None, typer.Option(min=1, help="Average neighbouring regions to so many rows and columns.")
+    ] = None,
     weights: Annotated[
         str, typer.Option(metavar="FILE", help="A .pth or .safetensors file; or official (downloaded), or random.")
     ] = "official",
@@ -62,7 +65,7 @@ def features(
     if threads:
         torch.set_num_threads(threads)
     target = _device(device)
-    network = load_backbone(backbone, size=size, weights=weights).to(target)
+    network = load_backbone(backbone, size=size, weights=weights, grid=(grid, grid) if grid else None).to(target)
     try:
         with _watching(console) as watch:
             store = extract_features(

@@ -16,11 +16,13 @@ from dmnplus.data.vqa import read_annotations, read_vqa, vqa_splits
 DATASETS = ("scenes", "easy-vqa", "daquar", "nlvr", "vqa")
 
 
-def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, hold_out: float = 0.0) -> Splits:
+def picture_splits(
+    dataset: str, data: Path, *, validation_share: float = 0.1, hold_out: float = 0.0, seed: int = 0
+) -> Splits:
     """The splits of a data set in `data`, its folder or archive.
 
     Official where there are such. DAQUAR's test questions are its own file: `hold_out` keeps that share of the training
-    photos back to measure on.
+    photos back to measure on, others for another `seed`.
     """
     match dataset:
         case "scenes":
@@ -36,8 +38,8 @@ def picture_splits(dataset: str, data: Path, *, validation_share: float = 0.1, h
             examples = read_daquar(data)
             test: list[Example] = []
             if hold_out:
-                examples, test = split_by_picture(examples, hold_out, seed=1)
-            training, validation = split_by_picture(examples, validation_share)
+                examples, test = split_by_picture(examples, hold_out, seed=seed + 1)
+            training, validation = split_by_picture(examples, validation_share, seed=seed)
             return Splits("daquar", training, validation, test)
     raise ValueError(f"unknown data set {dataset!r}; there are {', '.join(DATASETS)}")
 

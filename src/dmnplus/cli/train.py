@@ -121,7 +121,8 @@ def train_pictures(
     from dmnplus.training.run import Job
 
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
-    splits = picture_splits(dataset, data, validation_share=config.data.validation_share, hold_out=hold_out)
+    share, split_seed = config.data.validation_share, config.data.split_seed
+    splits = picture_splits(dataset, data, validation_share=share, hold_out=hold_out, seed=split_seed)
     if blind:
         training, validation, test = map(without_pictures, (splits.training, splits.validation, splits.test))
         splits = Splits(f"{splits.name} without pictures", training, validation, test)

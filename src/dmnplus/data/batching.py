@@ -247,6 +247,24 @@ def drop_words(batch: Batch, shares_V: Tensor, generator: torch.Generator) -> Ba
     return replace(batch, sentences_SW=drop(batch.sentences_SW), questions_BQ=drop(batch.questions_BQ))
 
 
+def jitter_pictures(batch: Batch, generator: torch.Generator, *, shift: int, mirror: bool) -> Batch:
+    """`batch` with each picture of pixels moved by up to `shift` pixels and, with `mirror`, half of them mirrored.
+
+    What comes in at an edge repeats the pixels there.
+    """
+    if batch.pictures is None:
+        return batch
+    count, side = len(batch.pictures), batch.pictures.shape[-1]
+    moves_2I1 = torch.randint(-shift, shift + 1, (2, count, 1), generator=generator)
+    rows_IS, columns_IS = (torch.arange(side) + moves_2I1).clamp(0, side - 1)
+    if mirror:
+        columns_IS = torch.where(torch.rand(count, 1, generator=generator) < 0.5, columns_IS, columns_IS.flip(1))
+    rows_IS, columns_IS = rows_IS.to(batch.pictures.device), columns_IS.to(batch.pictures.device)
+    picture = torch.arange(count, device=batch.pictures.device)[:, None, None]
+    pictures_ISSC = batch.pictures.permute(0, 2, 3, 1)[picture, rows_IS[:, :, None], columns_IS[:, None, :]]
+    return replace(batch, pictures=pictures_ISSC.permute(0, 3, 1, 2).contiguous())
+
+
 def _number(fact: Fact, sentences: _Sentences, cast: Cast, pictures: Pictures | None, example: Example) -> int:
     if isinstance(fact, str):
         return sentences.number(fact, cast)

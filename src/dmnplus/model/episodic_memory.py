@@ -16,9 +16,12 @@ from torch import Tensor, nn
 from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru
 from dmnplus.model.initialisation import xavier, zeros
 
-Episode = Literal["attention_gru", "soft_attention"]
-Update = Literal["relu", "gru", "residual"]
+Episode = Literal["attention_gru", "soft_attention", "sum"]
+Update = Literal["relu", "gru", "residual", "product"]
 GateFeature = Literal["fact", "plain", "product", "absolute", "squared", "cosine", "bilinear"]
+
+# Independent gates that are all closed have no share of anything.
+_NO_GATE = 1e-30
 
 
 def product(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
@@ -85,11 +88,13 @@ class AttentionGate(nn.Module):
     """Equations 8-10: g = softmax over the real facts of W2 tanh(W1 z + b1) + b2, z comparing facts with q and m.
 
     `features` names what z is made of; ("product", "absolute") is the paper's [f o q; f o m; |f - q|; |f - m|]. With
-    "fact", z holds f itself as well, as the original DMN's does.
+    "fact", z holds f itself as well, as the original DMN's does. `independent` puts a sigmoid in the place of the
+    softmax, so that each fact is used or not whatever the others are.
     """
 
-    def __init__(self, hidden: int, features: Sequence[str]) -> None:
+    def __init__(self, hidden: int, features: Sequence[str], *, independent: bool = False) -> None:
         super().__init__()
+        self.independent = independent
         # The paper's features have an operator that never writes z.
         self.fused = tuple(features) == ("product", "absolute")
         self.with_fact = "fact" in features
@@ -103,7 +108,8 @@ class AttentionGate(nn.Module):
         self.W1_question = nn.Parameter(W1[:, self.memory_features.width :].clone())
         self.b1 = zeros(hidden)
         self.W2 = xavier(1, hidden)
-        self.b2 = zeros(1)
+        # Independent gates start nearer to closed, or a pass would begin with the sum of nearly all facts.
+        self.b2 = nn.Parameter(torch.full((1,), -1.0 if independent else 0.0))
 
     def question_half(
         self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
@@ -125,7 +131,8 @@ class AttentionGate(nn.Module):
     ) -> Float[Tensor, "B F"]:
         score = self._fused_scores if self.fused else self._scores
         Z_BF = score(f_BFH, question_half_BFH, m_BH, mask_BF) + self.b2
-        return torch.softmax(Z_BF.masked_fill(~mask_BF, float("-inf")), dim=-1)
+        Z_BF = Z_BF.masked_fill(~mask_BF, float("-inf"))
+        return torch.sigmoid(Z_BF) if self.independent else torch.softmax(Z_BF, dim=-1)
 
     def _scores(self, f_BFH: Tensor, question_half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
         memory_half_BFH = nn.functional.linear(self.memory_features(f_BFH, m_BH), self.W1_memory)
@@ -157,7 +164,10 @@ class AttentionGRU(nn.Module):
 
 
 class SoftAttention(nn.Module):
-    """The context is the mean of the facts weighted by the gate, c = sum_i g_i f_i (equation before 11)."""
+    """The context is the mean of the facts weighted by the gate, c = sum_i g_i f_i (equation before 11).
+
+    With an independent gate it is a sum, which grows with the number of facts used: what counting needs.
+    """
 
     def project(self, f_BFH: Float[Tensor, "B F H"]) -> Float[Tensor, "B F H"]:
         return f_BFH
@@ -189,6 +199,28 @@ class ResidualUpdate(ReLUUpdate):
         self, m_BH: Float[Tensor, "B H"], c_BH: Float[Tensor, "B H"], q_BH: Float[Tensor, "B H"]
     ) -> Float[Tensor, "B H"]:
         return m_BH + super().forward(m_BH, c_BH, q_BH)
+
+
+class ProductUpdate(nn.Module):
+    """m_t = ReLU(W_t x + (U_t x) o (V_t x) + b) with x = [m_{t-1}; c_t; q]: not in the paper.
+
+    Products let a question choose what of two facts is compared, which sums alone learn slowly.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.W = xavier(hidden, 3 * hidden)
+        self.U = xavier(hidden, 3 * hidden)
+        # Products of products grow from pass to pass; at the start this is nearly the ReLU update.
+        self.V = nn.Parameter(0.1 * xavier(hidden, 3 * hidden).detach())
+        self.b = zeros(hidden)
+
+    def forward(
+        self, m_BH: Float[Tensor, "B H"], c_BH: Float[Tensor, "B H"], q_BH: Float[Tensor, "B H"]
+    ) -> Float[Tensor, "B H"]:
+        x_BK = torch.cat([m_BH, c_BH, q_BH], dim=-1)
+        products_BH = nn.functional.linear(x_BK, self.U) * nn.functional.linear(x_BK, self.V)
+        return torch.relu(nn.functional.linear(x_BK, self.W, self.b) + products_BH)
 
 
 class GRUUpdate(nn.Module):
@@ -223,19 +255,19 @@ class EpisodicMemory(nn.Module):
     ) -> None:
         super().__init__()
         self.passes = passes
-        self.gate = AttentionGate(hidden, gate)
+        self.gate = AttentionGate(hidden, gate, independent=episode == "sum")
         match episode:
             case "attention_gru":
                 self.episode = AttentionGRU(hidden)
-            case "soft_attention":
+            case "soft_attention" | "sum":
                 self.episode = SoftAttention()
-        kind = {"relu": ReLUUpdate, "gru": GRUUpdate, "residual": ResidualUpdate}[update]
+        kind = {"relu": ReLUUpdate, "gru": GRUUpdate, "residual": ResidualUpdate, "product": ProductUpdate}[update]
         self.updates = nn.ModuleList(kind(hidden) for _ in range(1 if tied else passes))
 
     def forward(
         self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "P B F"]]:
-        """The last memory, and the attention of every pass."""
+        """The last memory, and the attention of every pass, which sums to one."""
         m = q_BH
         question_half = self.gate.question_half(f_BFH, q_BH, mask_BF)
         projected = self.episode.project(f_BFH)
@@ -244,7 +276,7 @@ class EpisodicMemory(nn.Module):
             g = self.gate(f_BFH, question_half, m, mask_BF)
             c = self.episode(projected, g, mask_BF)
             m = self.updates[t % len(self.updates)](m, c, q_BH)
-            attention.append(g)
+            attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=_NO_GATE) if self.gate.independent else g)
         return m, torch.stack(attention)
 
 

@@ -1,6 +1,6 @@
 """Section 3.2, the image input module: regions of a grid as facts; the input fusion layer is that of text.
 
-Shape legend: I distinct pictures, R regions, C channels, H hidden, S side in pixels.
+Shape legend: I distinct pictures, R regions, C channels, H hidden, S side in pixels, B batch, F facts.
 """
 
 from __future__ import annotations
@@ -83,3 +83,31 @@ class SeriesEmbedding(nn.Module):
 
     def forward(self, places_BF: Int[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
         return nn.functional.embedding(places_BF.clamp(max=len(self.weight) - 1), self.weight, padding_idx=0)
+
+
+class SeriesChanges(nn.Module):
+    """What differs in a region from the same place in the picture before it and in the one after it, added to it.
+
+    Not in the paper: the chain of the input fusion layer would have to carry a whole picture to the next one.
+    """
+
+    def __init__(self, regions: int, hidden: int) -> None:
+        super().__init__()
+        self.distance = regions
+        self.weight = xavier(hidden, 2 * hidden)
+
+    def forward(self, facts_BFH: Float[Tensor, "B F H"], places_BF: Int[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
+        before_BFH = self._difference(facts_BFH, places_BF, -self.distance)
+        after_BFH = self._difference(facts_BFH, places_BF, self.distance)
+        return facts_BFH + torch.tanh(nn.functional.linear(torch.cat([before_BFH, after_BFH], dim=-1), self.weight))
+
+    def _difference(self, facts_BFH: Tensor, places_BF: Tensor, distance: int) -> Tensor:
+        """Each region without the one `distance` regions on; zero for sentences and where there is no such region."""
+        is_region_BF = places_BF > 0
+        number_BF = is_region_BF.cumsum(dim=1) - 1 + distance
+        # Sentences may stand between two pictures: the n-th region of a question is looked up.
+        facts_of_BF = torch.argsort(is_region_BF.logical_not().long(), dim=1, stable=True)
+        there_BF = is_region_BF & (number_BF >= 0) & (number_BF < is_region_BF.sum(dim=1, keepdim=True))
+        other_BF = facts_of_BF.gather(1, number_BF.clamp(0, number_BF.shape[1] - 1))
+        other_BFH = facts_BFH.gather(1, other_BF[..., None].expand_as(facts_BFH))
+        return (facts_BFH - other_BFH) * there_BF[..., None]

@@ -17,7 +17,7 @@ from dmnplus.data.pictures import PictureFormat
 from dmnplus.data.vocabulary import PADDING
 from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
 from dmnplus.model.episodic_memory import GATE_FEATURES, Episode, EpisodicMemory, Update
-from dmnplus.model.image_input import PixelReader, RegionReader, SeriesEmbedding
+from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges, SeriesEmbedding
 from dmnplus.model.initialisation import start_uniform
 from dmnplus.model.question import QuestionModule
 from dmnplus.model.text_input import InputFusion, SentenceReader, WordEmbedding, WordGRU
@@ -38,9 +38,9 @@ class NetworkConfig:
     gate: tuple[str, ...] = ("product", "absolute")
     """What the attention gate compares facts with q and m by."""
     episode: Episode = "attention_gru"
-    """How a pass makes its context of facts and attention."""
+    """How a pass makes its context of facts and attention; sum: each fact by a gate of its own, so that they count."""
     update: Update = "relu"
-    """How a pass makes its memory."""
+    """How a pass makes its memory; product: by products of what it reads, too."""
     tied: bool = False
     """Whether the passes share one memory update."""
     passes: int = 3
@@ -61,6 +61,8 @@ class NetworkConfig:
     """Whether a vector for each place in a picture's grid is learnt and added to the regions there."""
     series: int = 8
     """Pictures before a question that are told apart by their place."""
+    series_changes: bool = False
+    """Whether a region is told how it differs from the same place in the pictures before and after it."""
     start: Start = "xavier"
     """xavier: and embeddings uniform in +-sqrt(3), the paper's for text; uniform: all in +-0.08, its for images."""
 
@@ -136,6 +138,7 @@ class DMN(nn.Module):
             self.pixels = PixelReader(pictures, channels) if pictures.kind == "pixels" else nn.Identity()
             self.regions = RegionReader(pictures, channels, H, places=config.region_places)
             self.series = SeriesEmbedding(config.series, H)
+            self.changes = SeriesChanges(pictures.rows * pictures.columns, H) if config.series_changes else None
         self.fusion = InputFusion(H) if config.input == "fusion" else None
         self.question = QuestionModule(H)
         self.memory = EpisodicMemory(
@@ -157,6 +160,8 @@ class DMN(nn.Module):
         if dropout is not None:
             facts = facts * dropout.facts_BFH
         if self.pictures is not None:
+            if self.changes is not None:
+                facts = self.changes(facts, batch.places_BF)
             facts = facts + self.series(batch.places_BF)
         if self.fusion is not None:
             facts = self.fusion(facts, batch.mask_BF)

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from dmnplus.data.batching import Questions, drop_words, rare_words, shuffle_names
+from dmnplus.data.batching import Questions, drop_words, jitter_pictures, rare_words, shuffle_names
 from dmnplus.data.example import DataError
 from dmnplus.data.writing import write_whole
 from dmnplus.model import DMN, attention_losses
@@ -42,7 +42,7 @@ class DataConfig:
     test_share: float = 0.1
     """Share of own data that is kept to test on, where no split is given."""
     split_seed: int = 0
-    """Which stories of own data validate and test."""
+    """Which stories of own data, or photos of DAQUAR, validate and test."""
     anonymous_names: bool = False
     """Whether names are read as placeholders, others in every story, so that new ones are as good as known ones."""
     image_size: int = 64
@@ -85,6 +85,10 @@ class TrainingConfig:
     """L2 grows to its strength over so many epochs; the paper's is there from the start."""
     by_picture: bool = False
     """Whether questions about one picture share a batch: quicker, but a batch then shows few different pictures."""
+    picture_shift: int = 0
+    """Pixels by which pictures are moved at random in every direction; for models that read pixels."""
+    picture_mirror: bool = False
+    """Whether half of the pictures are mirrored, where no question asks for left or right; for models of pixels."""
     attention_weight: float = 0.0
     """Weight of the loss that draws the attention to labelled supporting facts; 0 leaves them unused."""
     attention_share: float = 1.0
@@ -100,7 +104,7 @@ class TrainingConfig:
             raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
-        for name in ("l2", "l2_warmup", "attention_weight", "word_dropout"):
+        for name in ("l2", "l2_warmup", "attention_weight", "word_dropout", "picture_shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
         if not 0 <= self.attention_share <= 1:
@@ -160,9 +164,11 @@ class Trainer:
     ) -> Fit:
         """Train until the validation loss has not improved for `patience` epochs; the best weights end in the model.
 
-        Raises `DataError` if the loss stops being a number. Interrupted at any point, the folder holds the best
-        weights of the finished epochs, and `resume` goes on from there.
+        Raises `DataError` if the loss stops being a number, and `ValueError` for settings of pixels without pixels.
+        Interrupted at any point, the folder holds the best weights of the finished epochs, and `resume` goes on from
+        there.
         """
+        _check_pictures(training, self.config)
         labelled_N = labelled(training, self.config)
         while not self.finished:
             self._run_epoch(training, validation, labelled_N, report)
@@ -228,6 +234,7 @@ class Trainer:
     def _train(self, training: Questions, labelled_N: Tensor, report: Callable[[Step], None]) -> float:
         set_rates(self.optimizer, self.config, len(self.history))
         rare_V = rare_words(training, self.config.word_dropout) if self.config.word_dropout else None
+        jitter = self.config.picture_shift or self.config.picture_mirror
         total = torch.zeros((), device=_device(self.model))
         steps = math.ceil(len(training) / self.config.batch)
         for step, rows in enumerate(
@@ -237,6 +244,9 @@ class Trainer:
             batch = shuffle_names(training.batch(rows), self.order)
             if rare_V is not None:
                 batch = drop_words(batch, rare_V, self.order)
+            if jitter:
+                shift, mirror = self.config.picture_shift, self.config.picture_mirror
+                batch = jitter_pictures(batch, self.order, shift=shift, mirror=mirror)
             output = self.model(batch, self.model.draw_dropout(batch, self.generator))
             losses = self.model.losses(output, batch)
             total += losses.detach().sum()
@@ -277,6 +287,13 @@ class Trainer:
     def _write_metrics(self) -> None:
         lines = (json.dumps(asdict(epoch)) for epoch in self.history)
         write_whole(self.folder / METRICS, "".join(f"{line}\n" for line in lines))
+
+
+def _check_pictures(training: Questions, config: TrainingConfig) -> None:
+    if not (config.picture_shift or config.picture_mirror):
+        return
+    if training.pictures is None or training.pictures.format.kind != "pixels":
+        raise ValueError("training.picture_shift and training.picture_mirror move pixels; these questions have none")
 
 
 def adam(named: Iterable[tuple[str, Tensor]], config: TrainingConfig) -> torch.optim.Adam:

@@ -29,8 +29,18 @@ class Backbone(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, trunk: nn.Module, read: Callable[[Tensor], Tensor], mean: Any, std: Any, size: int):
+    def __init__(
+        self,
+        name: str,
+        trunk: nn.Module,
+        read: Callable[[Tensor], Tensor],
+        mean: Any,
+        std: Any,
+        size: int,
+        grid: tuple[int, int] | None = None,
+    ):
         super().__init__()
+        self.grid = grid
         # Channels last, as the pixels come, is what convolutions run fastest in.
         self.trunk = trunk.to(memory_format=torch.channels_last).eval().requires_grad_(False)
         self.read = read
@@ -52,15 +62,31 @@ class Backbone(nn.Module):
     def forward(self, pixels_BSS3: Tensor) -> Tensor:
         """Regions [B, R, K, C] of pictures in eight-bit RGB [B, S, S, 3]."""
         pixels_B3SS = pixels_BSS3.to(self.mean.device).permute(0, 3, 1, 2).float() / 255
-        return self.read((pixels_B3SS - self.mean) / self.std)
+        regions_BRKC = self.read((pixels_B3SS - self.mean) / self.std)
+        return regions_BRKC if self.grid is None else _averaged(regions_BRKC, self.grid)
 
 
-def load_backbone(name: str, *, size: int = 448, weights: str | Path = OFFICIAL, seed: int = 0) -> Backbone:
+def _averaged(regions_BRKC: Tensor, grid: tuple[int, int]) -> Tensor:
+    """The means of neighbouring regions, as many of them as a `grid` of rows and columns has."""
+    rows, columns = regions_BRKC.shape[1:3]
+    if grid[0] > rows or grid[1] > columns:
+        raise ValueError(f"it gives {rows} x {columns} regions, and {grid[0]} x {grid[1]} are wanted (--grid)")
+    return nn.functional.adaptive_avg_pool2d(regions_BRKC.permute(0, 3, 1, 2), grid).permute(0, 2, 3, 1)
+
+
+def load_backbone(
+    name: str,
+    *,
+    size: int = 448,
+    weights: str | Path = OFFICIAL,
+    grid: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> Backbone:
     """`torchvision/NAME` or `timm/NAME` for pictures of `size` pixels a side.
 
     The grid is what the last pooling or stage of layers gives: for VGG-19 the output of the last max-pooling, 14 x 14
     regions of 512 channels at 448 pixels (paper, section 3.2); for ResNets the last stage; for vision transformers the
-    tokens of the patches.
+    tokens of the patches. `grid` averages neighbouring regions to fewer rows and columns.
 
     `weights` are "official" (downloaded once by torchvision or timm), "random" (drawn from `seed`; for tests of speed),
     or a file of tensors by the names of the network's parameters, .safetensors or .pth; nothing but tensors is
@@ -74,7 +100,7 @@ def load_backbone(name: str, *, size: int = 448, weights: str | Path = OFFICIAL,
         raise DataError(f"size {size} is not a number of pixels above 0")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return builders[library](name, network, size, weights)
+        return builders[library](name, network, size, weights, grid)
 
 
 def weights_hash(module: nn.Module) -> str:
@@ -109,7 +135,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _torchvision(name: str, network: str, size: int, weights: str | Path) -> Backbone:
+def _torchvision(name: str, network: str, size: int, weights: str | Path, grid: tuple[int, int] | None) -> Backbone:
     try:
         from torchvision import models
     except ImportError:
@@ -126,7 +152,7 @@ def _torchvision(name: str, network: str, size: int, weights: str | Path) -> Bac
     trunk = _torchvision_trunk(name, model)
     _load(name, model, trunk, weights)
     usual = official.transforms()
-    return Backbone(name, trunk, lambda x: trunk(x).permute(0, 2, 3, 1), usual.mean, usual.std, size)
+    return Backbone(name, trunk, lambda x: trunk(x).permute(0, 2, 3, 1), usual.mean, usual.std, size, grid)
 
 
 def _torchvision_trunk(name: str, model: nn.Module) -> nn.Module:
@@ -154,7 +180,7 @@ def _torchvision_trunk(name: str, model: nn.Module) -> nn.Module:
             raise DataError(f"{name}: which of its layers is the grid is not known here; many more work as timm/NAME")
 
 
-def _timm(name: str, network: str, size: int, weights: str | Path) -> Backbone:
+def _timm(name: str, network: str, size: int, weights: str | Path, grid: tuple[int, int] | None) -> Backbone:
     try:
         import timm
         from timm.data.config import resolve_model_data_config
@@ -177,7 +203,7 @@ def _timm(name: str, network: str, size: int, weights: str | Path) -> Backbone:
     if hasattr(model, "set_input_size"):
         model.set_input_size(img_size=(size, size))
     config = resolve_model_data_config(model)
-    return Backbone(name, model, lambda x: _timm_grid(model, x), config["mean"], config["std"], size)
+    return Backbone(name, model, lambda x: _timm_grid(model, x), config["mean"], config["std"], size, grid)
 
 
 def _timm_grid(model: Any, pixels_B3SS: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ def open_pictures(
 
 
 def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
-    backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL)
+    grid = wanted.rows, wanted.columns
+    backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL, grid=grid)
     if backbone.description["weights"] != wanted.weights:
         raise DataError(
             f"the model reads regions of {wanted.backbone} with other weights (SHA-256 {wanted.weights[:12]}...); give "
