@@ -39,7 +39,7 @@ export function answer({ model, facts, question, pictures }, signal) {
 
 /** Answers of several questions, in their order: one request where all are text. */
 export async function answers(questions, signal) {
-  if (questions.every(({ facts }) => facts.every((fact) => fact.kind === "sentence"))) {
+  if (questions.length > 1 && questions.every(({ facts }) => facts.every((fact) => fact.kind === "sentence"))) {
     return (await call("v1/answers", { json: { questions: questions.map(textQuestion) }, signal })).answers;
   }
   const given = [];

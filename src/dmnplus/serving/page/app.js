@@ -210,13 +210,19 @@ function modelChosen() {
   const error = typeof model.test_error === "number" ? `, test error ${percent(model.test_error)}` : "";
   const reads = model.pictures ? "; reads pictures" : "";
   $("model-note").textContent = `trained on ${model.data}${error}${reads}`;
-  $("examples").replaceChildren(...model.examples.map((example) => el("li", {}, el("button", {
-    type: "button", className: "example", onclick: () => useExample(example),
-  }, el("strong", { textContent: example.question }), " ",
-  el("span", { className: "muted small", textContent: example.facts.filter((fact) => typeof fact === "string")
-    .join(" ") })))));
+  $("examples").replaceChildren(...model.examples.map(exampleRow));
   $("example-field").hidden = !model.examples.length;
   if (view) markStale();
+}
+
+/** A fact of an example is a sentence, or {picture: a data: address}. */
+function exampleRow(example) {
+  const sentences = example.facts.filter((fact) => typeof fact === "string").join(" ");
+  const shown = example.facts.filter((fact) => typeof fact !== "string" && picture.isInline(fact.picture));
+  return el("li", {}, el("button", { type: "button", className: "example", onclick: () => useExample(example) },
+    ...shown.map((fact) => el("img", { src: fact.picture, alt: "a picture", className: "crisp" })),
+    el("strong", { textContent: example.question }), " ",
+    el("span", { className: "muted small", textContent: sentences })));
 }
 
 async function useExample({ facts, question }) {

@@ -23,10 +23,15 @@ export function close(picture) {
   URL.revokeObjectURL(picture.url);
 }
 
-/** A file of a `data:` address, which the page's security policy does not let it fetch. */
+const INLINE = /^data:(image\/[\w.+-]+);base64,([\w+/=]*)$/;
+
+export function isInline(address) {
+  return INLINE.test(address);
+}
+
+/** The file in a `data:` address, which the page's security policy does not let it fetch. */
 export function fileOf(address, name) {
-  const [, type, coded] = /^data:(image\/[\w.+-]+);base64,(.*)$/s.exec(address) || [];
-  if (!type) throw new Error("The example's picture is not in a form that this page reads.");
+  const [, type, coded] = INLINE.exec(address);
   return new File([Uint8Array.from(atob(coded), (letter) => letter.charCodeAt(0))], name, { type });
 }
 
