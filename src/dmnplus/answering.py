@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dmnplus.config import Config
-from dmnplus.data.batching import encode
+from dmnplus.data.batching import Questions, encode
 from dmnplus.data.example import DataError, Example, Fact, Picture, iter_sentences
 from dmnplus.data.names import Cast
 from dmnplus.data.pictures import Pictures, snake_order
@@ -66,23 +66,21 @@ class QuestionAnswerer:
 
         `pictures` is where the stories' pictures are read from; without it, from their files. Raises as `answer`.
         """
-        if top < 1:
-            raise ValueError(f"top is {top}; it must be at least 1")
-        if not asked:
-            return []
-        examples = [self._example(story, question) for story, question in asked]
-        if pictures is None:
-            pictures = self.open_pictures([fact for example in examples for fact in example.facts])
-        questions = encode(examples, self.vocabulary, pictures=pictures)
-        rows = [*range(len(examples)), *[0] * (LEAST_ROWS - len(examples))]
-        output = self.model(questions.batch(torch.tensor(rows)))
-        ranked = self.model.ranked(output, top)
-        return [
-            self._answer(example, ranked[i], output.attention_PBF[:, i, : questions.lengths_N[i]])
-            for i, example in enumerate(examples)
-        ]
+        return self._read([self.example(story, question) for story, question in asked], top, pictures=pictures)[0]
 
-    def _example(self, story: str | Sequence[Fact], question: str) -> Example:
+    @torch.inference_mode()
+    def measure(
+        self, examples: Sequence[Example], *, top: int = 5, casts: Sequence[Cast] | None = None
+    ) -> tuple[list[Answer], list[float]]:
+        """The network's answers, and how probable it finds the `answer` of each example, 0 if it cannot give that.
+
+        The examples are read as one batch. `casts` are their names, if those are not to be found in each story anew.
+        """
+        answers, probabilities_B = self._read(examples, top, casts=casts)
+        return answers, probabilities_B.tolist()
+
+    def example(self, story: str | Sequence[Fact], question: str) -> Example:
+        """A question as the network reads it: of a long story, the last facts. Raises as `answer` does."""
         facts: list[Fact] = [*split_sentences(story)] if isinstance(story, str) else list(story)
         if not facts:
             raise DataError("the story is empty; give at least one sentence before the question")
@@ -90,8 +88,32 @@ class QuestionAnswerer:
             raise DataError("the question is empty")
         return Example(facts=tuple(facts[-self.config.data.last_facts :]), question=question, answer=())
 
-    def _answer(self, example: Example, ranked: list[Ranked], attention_PF: Tensor) -> Answer:
-        cast = self.vocabulary.cast(example.facts, example.question)
+    def _read(
+        self,
+        examples: Sequence[Example],
+        top: int,
+        *,
+        casts: Sequence[Cast] | None = None,
+        pictures: Pictures | None = None,
+    ) -> tuple[list[Answer], Tensor]:
+        """The answers, and the probability of each example's own answer, [B]."""
+        if top < 1:
+            raise ValueError(f"top is {top}; it must be at least 1")
+        if not examples:
+            return [], torch.zeros(0)
+        casts = casts or [self.vocabulary.cast(example.facts, example.question) for example in examples]
+        questions = self.encode(examples, casts=casts, pictures=pictures)
+        rows = [*range(len(examples)), *[0] * (LEAST_ROWS - len(examples))]
+        batch = questions.batch(torch.tensor(rows))
+        output = self.model(batch)
+        ranked = self.model.ranked(output, top)
+        answers = [
+            self._answer(example, cast, ranked[i], output.attention_PBF[:, i, : questions.lengths_N[i]])
+            for i, (example, cast) in enumerate(zip(examples, casts, strict=True))
+        ]
+        return answers, self.model.probabilities(output, batch)[: len(examples)]
+
+    def _answer(self, example: Example, cast: Cast, ranked: list[Ranked], attention_PF: Tensor) -> Answer:
         texts = [(self._text(r.answer, cast), r.probability) for r in ranked]
         attention, regions = self._by_fact(example.facts, attention_PF)
         return Answer(
@@ -103,6 +125,18 @@ class QuestionAnswerer:
             regions=regions,
             unknown_words=self.vocabulary.unknown_words([*iter_sentences([example])], cast.places),
         )
+
+    def encode(
+        self,
+        examples: Sequence[Example],
+        *,
+        casts: Sequence[Cast] | None = None,
+        pictures: Pictures | None = None,
+    ) -> Questions:
+        """Questions as tensors; their pictures are read from files unless `pictures` has them."""
+        if pictures is None:
+            pictures = self.open_pictures([fact for example in examples for fact in example.facts])
+        return encode(examples, self.vocabulary, pictures=pictures, casts=casts)
 
     def open_pictures(self, facts: Sequence[Fact]) -> Pictures | None:
         """The pictures among `facts` as the model reads them; None if there are none, or it reads text alone.

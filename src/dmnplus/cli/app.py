@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dmnplus.cli import ask, data, demo, evaluate, features, models, reproduce, results, serve, train
+from dmnplus.cli import ask, data, demo, evaluate, explain, features, models, reproduce, results, serve, train
 
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
@@ -21,6 +21,7 @@ app.add_typer(train.app, name="train")
 app.add_typer(reproduce.app, name="reproduce")
 app.command("eval")(evaluate.evaluate_run)
 app.command("ask")(ask.ask)
+app.command("explain")(explain.explain_answer)
 app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("demo-images")(demo.demo_images)

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from dmnplus.cli.model_names import Model, Run, find_model
+from dmnplus.cli.story import read_lines
 from dmnplus.data.example import DataError, Fact, Picture
 
 if TYPE_CHECKING:
     from dmnplus.answering import Answer, QuestionAnswerer
 
-# Stories may be pasted from a file in bAbI's format: "3 Where is Mary?<tab>bathroom<tab>1".
-_LINE_NUMBER = re.compile(r"^\d+\s+(?=\D)")
-
 
 def ask(
     run: Run = None,
     model: Model = None,
-    story: Annotated[Path | None, typer.Option(help="Read story and questions from this file.")] = None,
+    story: Annotated[
+        Path | None, typer.Option(help="Read story and questions from this file; - is what is piped in.")
+    ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Draw the attention of each pass.")] = False,
     image: Annotated[
         list[Path] | None, typer.Option(help="A picture that stands before the story; several are a series.")
@@ -52,7 +50,7 @@ def ask(
     console, warnings = Console(), Console(stderr=True)
     facts: list[Fact] = [*pictures]
     asked, answer = "", None
-    for line in _lines(story, console):
+    for line in read_lines(story, console):
         if not line:
             facts = [*pictures]
             continue
@@ -68,24 +66,11 @@ def ask(
     if not asked:
         raise DataError("no question was asked; a question is a line that ends in a question mark")
     if figure and answer:
+        from dmnplus.explain import Explanation
         from dmnplus.explain.figure import draw
 
-        draw(asked, answer, figure)
+        draw(Explanation(asked, answer), figure)
         console.print(f"figure in {figure}", highlight=False, soft_wrap=True)
-
-
-def _lines(story: Path | None, console: Console) -> Iterator[str]:
-    if story is not None:
-        try:
-            lines: Iterator[str] = iter(story.read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{story}: cannot be read: {error}") from None
-    else:
-        if sys.stdin.isatty():
-            console.print("A sentence a line; a question ends in ?; an empty line begins a new story; Ctrl-D ends.")
-        lines = iter(sys.stdin)
-    for line in lines:
-        yield _LINE_NUMBER.sub("", line.partition("\t")[0].strip())
 
 
 def _answer(
@@ -97,13 +82,13 @@ def _answer(
     console: Console,
     warnings: Console,
 ) -> Answer:
-    from dmnplus.explain.trace import answer_line, attention_table
+    from dmnplus.explain.trace import answer_line, attention_table, printable
 
     answer = answerer.answer(facts, question, top=top)
     if answer.unknown_words:
         words = ", ".join(answer.unknown_words)
         warnings.print(f"[yellow]warning:[/] never seen in training: {words}", highlight=False)
-    console.print(question, style="dim", highlight=False)
+    console.print(Text(printable(question), style="dim"), soft_wrap=True)
     console.print(answer_line(answer), soft_wrap=True)
     if explain:
         console.print(attention_table(answer))

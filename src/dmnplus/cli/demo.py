@@ -65,6 +65,7 @@ def demo_images(
 ) -> None:
     """Draw scenes, train a DMN+ from their pixels, and draw where each pass looked to answer a new question."""
     from dmnplus.data.scenes import generate_scenes, write_scenes
+    from dmnplus.explain import Explanation
     from dmnplus.explain.figure import draw
     from dmnplus.explain.trace import answer_line
 
@@ -85,7 +86,7 @@ def demo_images(
     console.print(f"[bold]{example.question}[/] ", end="", highlight=False)
     console.print(answer_line(answer))
     console.print(f"(true answer: {example.answer_text})", highlight=False)
-    draw(example.question, answer, out / "attention.png")
+    draw(Explanation(example.question, answer), out / "attention.png")
     console.print(f"Where each pass looked: {out / 'attention.png'}", highlight=False, soft_wrap=True)
     console.print(
         f"Try `dmnplus ask {out / 'model'} --image {example.facts[0]} --figure again.png`",

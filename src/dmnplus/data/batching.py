@@ -148,16 +148,18 @@ def encode(
     *,
     last_facts: int | None = None,
     pictures: Pictures | None = None,
+    casts: Sequence[Cast] | None = None,
 ) -> Questions:
     """`examples` as tensors; of longer stories only the `last_facts` are kept (paper section 4.2).
 
-    `pictures` is where the pictures among the facts are read from. Raises `DataError` for no examples, for an example
+    `pictures` is where the pictures among the facts are read from; `casts` are the names of each example, found in its
+    story unless given. Raises `DataError` for no examples, for an example
     without a fact, and for a picture that is not in `pictures`.
     """
     if not examples:
         raise DataError("there are no questions to encode")
     sentences = _Sentences(vocabulary)
-    casts = [vocabulary.cast(example.facts, example.question) for example in examples]
+    casts = casts or [vocabulary.cast(example.facts, example.question) for example in examples]
     facts, lengths, labels = [], [], []
     for example, cast in zip(examples, casts, strict=True):
         if not example.facts:

@@ -28,6 +28,12 @@ class Cast(NamedTuple):
         names = {placeholder(place): name for place, name in self.written.items()}
         return tuple(names.get(word, word) for word in words)
 
+    def within(self, texts: Iterable[str]) -> Cast:
+        """Those of the names that `texts` hold, with the placeholders that they have here."""
+        there = {word.lower() for text in texts for word, _ in iter_words(text)}
+        places = {name: place for name, place in self.places.items() if name in there}
+        return Cast(places, {place: self.written[place] for place in places.values()})
+
 
 def placeholder(place: int) -> str:
     """The word that stands for a name; no text holds it, as it is not what `tokenize` takes for a word."""

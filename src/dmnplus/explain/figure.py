@@ -1,76 +1,146 @@
-"""Which facts the network used in which pass, drawn: pictures with the attention over their regions, and sentences."""
+"""Which facts the network used in which pass, drawn: a heat map of the sentences, the regions over the pictures."""
 
 from __future__ import annotations
 
+import io
+import textwrap
+import warnings
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dmnplus.answering import Answer
 from dmnplus.data.example import DataError, Picture
+from dmnplus.data.writing import write_whole
+from dmnplus.explain.trace import points, printable
+from dmnplus.explain.what_if import Change, Explanation, brightness, left_without
 from dmnplus.vision.image import read_image
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _INCHES = 2.2
+_LINE = 0.17
+_SUFFIXES = (".png", ".pdf", ".svg")
+# A taller figure is more than a drawing holds; the sentences that were looked at least are left out.
+_MOST_SENTENCES = 80
 
 
-def draw(question: str, answer: Answer, path: Path) -> None:
-    """Write a figure to `path` (.png, .pdf, .svg): a row a picture, a column a pass, sentences beneath.
+def draw(explanation: Explanation, path: Path) -> None:
+    """Write a figure to `path` (.png, .pdf, .svg): a row a fact, a column a pass.
 
-    Light is where the pass looked; the number is the share of its attention on the whole fact. Raises `DataError` where
-    matplotlib is missing or the file cannot be written.
+    Of a picture, light is where the pass looked; the number is the share of its attention on the whole fact. A last
+    column shows, where that was tried, what is left of the answer's probability without each fact. Raises `DataError`
+    where matplotlib is missing or the file cannot be written, and `ValueError` for another ending.
     """
+    if path.suffix.lower() not in _SUFFIXES:
+        raise ValueError(f"{path}: a figure is written as {', '.join(_SUFFIXES)}")
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise DataError('figures are drawn by matplotlib; install it: pip install "dmnplus[vision]"') from None
+    answer = explanation.answer
     pictures = [(i, fact) for i, fact in enumerate(answer.facts) if isinstance(fact, Picture)]
-    sentences = [(i, str(fact)) for i, fact in enumerate(answer.facts) if not isinstance(fact, Picture)]
+    sentences = _most_looked_at(explanation)
+    texts = [
+        textwrap.fill(f"{i + 1}  {printable(str(answer.facts[i]))}", 48, max_lines=3, placeholder=" …")
+        for i in sentences
+    ]
     passes = len(answer.attention)
-    heights = [*[_INCHES] * len(pictures), *([0.3 * len(sentences) + 0.4] if sentences else [])]
-    figure = Figure(figsize=(_INCHES * (passes + 1), sum(heights) + 0.6), layout="constrained")
+    columns = passes + 1 + bool(explanation.regions)
+    lines = sum(text.count("\n") + 1 for text in texts)
+    heights = [*[_INCHES] * len(pictures), *([_LINE * lines + 0.12 * len(texts) + 0.5] if texts else [])]
+    figure = Figure(figsize=(max(_INCHES * columns if pictures else 0, 6.5), sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{question}  {answer.answer} ({answer.probability:.0%})", fontsize=11)
-    grid = figure.add_gridspec(len(heights), passes + 1, height_ratios=heights)
+    title = f"{explanation.question}  {answer.answer} ({answer.probability:.0%})"
+    figure.suptitle(textwrap.fill(printable(title), 80), fontsize=11, parse_math=False)
+    grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     for row, (i, picture) in enumerate(pictures):
         pixels = read_image(picture)
-        plain = figure.add_subplot(grid[row, 0])
-        plain.imshow(pixels)
-        plain.set_title(f"fact {i + 1}", fontsize=9)
-        plain.axis("off")
-        for t in range(passes):
-            axes = figure.add_subplot(grid[row, t + 1])
+        cells = [figure.add_subplot(grid[row, column]) for column in range(columns)]
+        for axes in cells:
             axes.imshow(pixels, extent=(0, 1, 1, 0))
-            # What is not looked at darkens.
-            regions = answer.regions[i][t]
-            highest = max(max(max(line) for line in r[t]) for r in answer.regions.values())
-            dark = [[0.75 * (1 - share / highest) for share in line] for line in regions]
-            axes.imshow(
-                [[0.0] * len(line) for line in dark], alpha=dark, cmap="gray", extent=(0, 1, 1, 0), vmin=0, vmax=1
-            )
-            axes.set_title(f"pass {t + 1}: {answer.attention[t][i]:.0%}", fontsize=9)
             axes.axis("off")
-    if sentences:
-        _bars(figure.add_subplot(grid[-1, :]), sentences, answer)
-    try:
-        figure.savefig(path, dpi=110)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: the figure cannot be written: {error}") from None
+        change = left_without(explanation).get(i)
+        cells[0].set_title(
+            f"fact {i + 1}" + (f"; without it {_left(change, answer)}" if change else ""), fontsize=9, parse_math=False
+        )
+        for t, (axes, regions) in enumerate(zip(cells[1:], answer.regions[i], strict=False)):
+            _darken(axes, brightness(regions, [r[t] for r in answer.regions.values()]))
+            axes.set_title(f"pass {t + 1}: {answer.attention[t][i]:.0%}", fontsize=9)
+        if i in explanation.regions:
+            falls = {place: [[-move for move in line] for line in r] for place, r in explanation.regions.items()}
+            _darken(cells[-1], brightness(falls[i], [*falls.values()]))
+            most = points(-max(map(max, falls[i])))
+            cells[-1].set_title(f"without a region: {most}", fontsize=9)
+    if texts:
+        _heat_map(figure.add_subplot(grid[-1, :]), sentences, texts, explanation)
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box, and that is seen.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(content, dpi=110, format=path.suffix[1:].lower())
+    write_whole(path, content.getvalue())
 
 
-def _bars(axes: Axes, sentences: list[tuple[int, str]], answer: Answer) -> None:
-    """The attention of every pass to each sentence, a bar a pass."""
+def _most_looked_at(explanation: Explanation) -> list[int]:
+    """Places of the sentences to draw, in order."""
+    answer = explanation.answer
+    places = [i for i, fact in enumerate(answer.facts) if isinstance(fact, str)]
+    ranked = sorted(places, key=lambda i: -max(gates[i] for gates in answer.attention))
+    return sorted(ranked[:_MOST_SENTENCES])
+
+
+def _darken(axes: Axes, light: list[list[float]]) -> None:
+    """Darken what is not light (1) in a picture."""
+    dark: Any = [[0.75 * (1 - share) for share in line] for line in light]
+    black = [[0.0] * len(line) for line in dark]
+    axes.imshow(black, alpha=dark, cmap="gray", extent=(0, 1, 1, 0), vmin=0, vmax=1)
+
+
+def _heat_map(axes: Axes, sentences: list[int], texts: list[str], explanation: Explanation) -> None:
+    """The attention of every pass to each sentence, and what is left of the answer's probability without it."""
+    answer = explanation.answer
     passes = len(answer.attention)
-    height = 0.8 / passes
-    for t, gates in enumerate(answer.attention):
-        places = [row + t * height for row in range(len(sentences))]
-        axes.barh(places, [gates[i] for i, _ in sentences], height=height, label=f"pass {t + 1}")
-    axes.set_yticks(
-        [row + 0.4 - height / 2 for row in range(len(sentences))], [text for _, text in sentences], fontsize=8
+    # As tall as its text, so that long sentences do not run into each other.
+    edges = [0.0]
+    for text in texts:
+        edges.append(edges[-1] + text.count("\n") + 1.7)
+    shares = [[gates[i] for gates in answer.attention] for i in sentences]
+    axes.pcolormesh(range(passes + 1), edges, shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=1)
+    names = [f"pass {t + 1}" for t in range(passes)]
+    middles = [(top + bottom) / 2 for top, bottom in pairwise(edges)]
+    for middle, row in zip(middles, shares, strict=True):
+        for t, share in enumerate(row):
+            _number(axes, t + 0.5, middle, f"{share:.0%}", dark=share > 0.55)
+    left = left_without(explanation)
+    if left:
+        known = [left.get(i) for i in sentences]
+        falls = [[max(0.0, -change.move) if change else 0.0] for change in known]
+        x = passes + 0.2
+        axes.pcolormesh([x, x + 1.6], edges, falls, cmap="Oranges", vmin=0, vmax=1, edgecolors="white", linewidth=1)
+        names.append("without it: " + textwrap.shorten(printable(answer.answer), 14, placeholder="…"))
+        for middle, change, (fall,) in zip(middles, known, falls, strict=True):
+            if change:
+                _number(axes, x + 0.8, middle, _left(change, answer), dark=fall > 0.6)
+    axes.set_xticks(
+        [t + 0.5 for t in range(passes)] + ([passes + 1.0] if left else []), names, fontsize=8, parse_math=False
     )
-    axes.set_xlim(0, 1)
+    axes.xaxis.tick_top()
+    axes.set_yticks(middles, texts, fontsize=8, parse_math=False)
+    axes.tick_params(length=0)
     axes.invert_yaxis()
-    axes.tick_params(axis="x", labelsize=7)
-    axes.legend(fontsize=7, loc="lower right")
+    for side in axes.spines.values():
+        side.set_visible(False)
+
+
+def _left(change: Change, answer: Answer) -> str:
+    """What is left of the answer's probability, and the new answer if it is another."""
+    other = "" if change.answer.answer == answer.answer else f" → {printable(change.answer.answer)}"
+    return textwrap.shorten(f"{change.original:.0%}{other}", 22, placeholder="…")
+
+
+def _number(axes: Axes, x: float, y: float, text: str, *, dark: bool) -> None:
+    colour = "white" if dark else "black"
+    axes.text(x, y, text, ha="center", va="center", fontsize=8, color=colour, parse_math=False)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor, nn
 
-from dmnplus.data.batching import Batch
+from dmnplus.data.batching import NO_ANSWER, Batch
 from dmnplus.data.pictures import PictureFormat
 from dmnplus.data.vocabulary import PADDING
 from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
@@ -200,6 +200,11 @@ class DMN(nn.Module):
     def losses(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of each question's answer, [B]."""
         return self.answer.losses(output.logits, batch.answers_B, batch.answer_words_BL)
+
+    def probabilities(self, output: Output, batch: Batch) -> Tensor:
+        """How probable each question's own answer is, [B]; 0 for one that cannot be given."""
+        answers_B = batch.answers_B if self.config.answer == "class" else batch.answer_words_BL[:, 0]
+        return (-self.losses(output, batch)).exp() * (answers_B != NO_ANSWER)
 
     def ranked(self, output: Output, top: int) -> list[list[Ranked]]:
         """The `top` answers of each question, best first; of a decoder at most as many as it has beams."""
