@@ -11,7 +11,9 @@ GUIDE = (Path(__file__).parents[2] / "docs" / "explain.md").read_text()
 def test_the_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     pytest.importorskip("matplotlib", reason='needs pip install "dmnplus[vision]"')
     monkeypatch.chdir(tmp_path)
-    blocks = re.findall(r"<!-- run by tests/explain/test_explain_guide.py -->\n```python\n(.*?)```", GUIDE, flags=re.DOTALL)
+    blocks = re.findall(
+        r"<!-- run by tests/explain/test_explain_guide.py -->\n```python\n(.*?)```", GUIDE, flags=re.DOTALL
+    )
     exec("\n".join(blocks), {})
     printed = capsys.readouterr().out.splitlines()
     changes = ["without (0,)", "without (1,)", "without (2,)", "without (3,)", "swap (2, 3)"]
