@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from dmnplus.config import Config, parse, plain, resolve
+from dmnplus.config import Config, differences, parse, plain, resolve
 from dmnplus.model import VARIANTS
 
 
@@ -20,6 +20,13 @@ def test_the_papers_exceptions():
     assert resolve(task=3).data.last_facts == 130
     assert resolve(task=6).training.l2 == resolve(task=19).training.l2 == 0
     assert resolve(task=2) == Config()
+
+
+def test_dmn_max_is_trained_alike_on_every_task():
+    configs = [resolve(variant="dmn-max", task=task) for task in range(1, 21)]
+    assert all(config == configs[0] for config in configs)
+    assert configs[0].training.schedule == "cosine"
+    assert differences(plain(configs[0])) == ("dmn-max", [])
 
 
 def test_settings_win_over_a_recipe_and_a_recipe_over_the_variant(tmp_path: Path):

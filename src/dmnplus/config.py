@@ -31,6 +31,22 @@ PAPER_EXCEPTIONS: dict[int, dict[str, Any]] = {
 }
 """Where the paper's protocol differs for one bAbI task (section 4.1 and 4.2)."""
 
+PRESET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
+    "dmn-max": {
+        "data": {"last_facts": 130},
+        "training": {
+            "rate": 0.002,
+            "schedule": "cosine",
+            "batch": 64,
+            "epochs": 40,
+            "patience": 40,
+            "l2": 5e-4,
+            "l2_warmup": 5,
+        },
+    },
+}
+"""How a variant that is not the paper's is trained, the same for every task."""
+
 
 def own_defaults(questions: int, *, several_words: bool = False) -> dict[str, dict[str, Any]]:
     """Where the defaults of own data differ: by its number of `questions`, and whether answers have `several_words`."""
@@ -49,7 +65,7 @@ def resolve(
     recipe: Path | None = None,
     settings: Iterable[str] = (),
 ) -> Config:
-    """The config of a run: a variant's network, the paper's exceptions for `task`, `defaults`, `recipe`, `settings`.
+    """The config of a run: a variant's, the paper's exceptions for `task`, `defaults`, `recipe`, `settings`.
 
     Later ones win. `defaults` are those of a kind of data, `recipe` is a TOML file, `settings` are `section.key=value`,
     values as in TOML, quotes optional. Raises `ValueError` that names the key, the value and what is accepted.
@@ -57,7 +73,8 @@ def resolve(
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there are {', '.join(VARIANTS)}")
     tree: dict[str, Any] = {"model": asdict(VARIANTS[variant])}
-    _merge(tree, PAPER_EXCEPTIONS.get(task or 0, {}), where=f"task {task}")
+    own = PRESET_SETTINGS.get(variant)
+    _merge(tree, PAPER_EXCEPTIONS.get(task or 0, {}) if own is None else own, where=f"{variant}, task {task}")
     _merge(tree, defaults or {}, where="defaults")
     if recipe is not None:
         _merge(tree, _read_toml(recipe), where=str(recipe))

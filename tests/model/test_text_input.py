@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dmnplus.model.text_input import WordGRU, position_encoding
+from dmnplus.model.text_input import OrderedEncoding, WordGRU, position_encoding
 
 
 def test_position_encoding_by_hand():
@@ -57,3 +57,12 @@ def test_gru_is_pytorchs_with_the_reset_gate_before_the_product(direction: int):
         r = torch.sigmoid(W[3:6] @ x[0, i] + U[3:6] @ h + b[3:6])
         h = u * torch.tanh(W[6:] @ x[0, i] + r * (U[6:] @ h) + b[6:]) + (1 - u) * h
         torch.testing.assert_close(states[i], h)
+
+
+def test_ordered_encoding_is_that_of_each_sentences_own_words():
+    torch.manual_seed(0)
+    encode = OrderedEncoding(4)
+    words = torch.randn(1, 3, 4)
+    alone = encode(words, torch.ones(1, 3, dtype=torch.bool))
+    padded = torch.cat([words, torch.full((1, 6, 4), 5.0)], dim=1)
+    torch.testing.assert_close(encode(padded, torch.arange(9)[None] < 3), alone)

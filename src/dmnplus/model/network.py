@@ -19,10 +19,19 @@ from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
 from dmnplus.model.episodic_memory import GATE_FEATURES, Episode, EpisodicMemory, Update
 from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges, SeriesEmbedding
 from dmnplus.model.initialisation import start_uniform
+from dmnplus.model.mutual_memory import MutualMemory
 from dmnplus.model.question import QuestionModule
-from dmnplus.model.text_input import InputFusion, SentenceReader, WordEmbedding, WordGRU
+from dmnplus.model.text_input import (
+    InputFusion,
+    OrderedEncoding,
+    PositionEncoding,
+    SentenceReader,
+    WordEmbedding,
+    WordGRU,
+)
 
-TextInput = Literal["fusion", "reader", "word_gru"]
+TextInput = Literal["fusion", "reader", "word_gru", "ordered"]
+Memory = Literal["question", "mutual"]
 Answer = Literal["class", "words"]
 Start = Literal["xavier", "uniform"]
 
@@ -34,7 +43,11 @@ class NetworkConfig:
     hidden: int = 80
     """Size of embeddings, facts, question and memory."""
     input: TextInput = "fusion"
-    """fusion: sentence reader and input fusion layer; reader: no fusion layer; word_gru: the original DMN's."""
+    """fusion: sentence reader and input fusion layer; reader: no fusion layer; word_gru: the original DMN's; ordered: a
+    reader that sees the order of words, for facts and question alike, with the fusion layer's states added."""
+    memory: Memory = "question"
+    """question: the question goes over the facts; mutual: each fact does, too, by similarity (`gate`, `episode` and
+    `update` then have no say)."""
     gate: tuple[str, ...] = ("product", "absolute")
     """What the attention gate compares facts with q and m by."""
     episode: Episode = "attention_gru"
@@ -80,7 +93,14 @@ class NetworkConfig:
             raise ValueError(
                 f"model.gate is {list(self.gate)}; it takes {', '.join(GATE_FEATURES)}, at least one besides fact"
             )
-        choices = {"input": TextInput, "episode": Episode, "update": Update, "answer": Answer, "start": Start}
+        choices = {
+            "input": TextInput,
+            "memory": Memory,
+            "episode": Episode,
+            "update": Update,
+            "answer": Answer,
+            "start": Start,
+        }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
                 raise ValueError(f"model.{name} is {getattr(self, name)!r}; it takes {', '.join(get_args(kind))}")
@@ -93,8 +113,9 @@ VARIANTS: dict[str, NetworkConfig] = {
     "dmn2": NetworkConfig(episode="soft_attention", update="gru", tied=True),
     "dmn3": NetworkConfig(update="gru", tied=True),
     "dmn+": NetworkConfig(),
+    "dmn-max": NetworkConfig(input="ordered", memory="mutual", passes=4, fact_dropout=0.0, answer_dropout=0.0),
 }
-"""The paper's ablation (section 5.1), from the original network to DMN+."""
+"""The paper's ablation (section 5.1), from the original network to DMN+, and what goes past it (docs/dmn_max.md)."""
 
 
 class DropoutMasks(NamedTuple):
@@ -131,7 +152,13 @@ class DMN(nn.Module):
         self.config = config
         H = config.hidden
         self.embedding = WordEmbedding(words, H)
-        self.reader = WordGRU(H) if config.input == "word_gru" else SentenceReader()
+        match config.input:
+            case "word_gru":
+                self.reader = WordGRU(H)
+            case "ordered":
+                self.reader = SentenceReader(OrderedEncoding(H))
+            case _:
+                self.reader = SentenceReader(PositionEncoding())
         self.pictures = pictures
         if pictures is not None:
             channels = config.pixel_channels if pictures.kind == "pixels" else pictures.channels
@@ -139,16 +166,21 @@ class DMN(nn.Module):
             self.regions = RegionReader(pictures, channels, H, places=config.region_places)
             self.series = SeriesEmbedding(config.series, H)
             self.changes = SeriesChanges(pictures.rows * pictures.columns, H) if config.series_changes else None
-        self.fusion = InputFusion(H) if config.input == "fusion" else None
-        self.question = QuestionModule(H)
-        self.memory = EpisodicMemory(
-            H,
-            passes=config.passes,
-            gate=config.gate,
-            episode=config.episode,
-            update=config.update,
-            tied=config.tied,
-        )
+        self.fusion = InputFusion(H) if config.input in ("fusion", "ordered") else None
+        # An ordered reader reads the question as well, so that both lie in one space.
+        self.question = None if config.input == "ordered" else QuestionModule(H)
+        match config.memory:
+            case "question":
+                self.memory = EpisodicMemory(
+                    H,
+                    passes=config.passes,
+                    gate=config.gate,
+                    episode=config.episode,
+                    update=config.update,
+                    tied=config.tied,
+                )
+            case "mutual":
+                self.memory = MutualMemory(H, passes=config.passes, tied=config.tied)
         self.answer = WordAnswer(H, answer_words) if config.answer == "words" else ClassAnswer(H, answers)
         if config.start == "uniform":
             start_uniform(self)
@@ -164,8 +196,10 @@ class DMN(nn.Module):
                 facts = self.changes(facts, batch.places_BF)
             facts = facts + self.series(batch.places_BF)
         if self.fusion is not None:
-            facts = self.fusion(facts, batch.mask_BF)
-        q = self.question(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
+            fused = self.fusion(facts, batch.mask_BF)
+            facts = facts + fused if self.question is None else fused
+        ask = self.question or self.reader.encode
+        q = ask(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
         m, attention = self.memory(facts, q, batch.mask_BF)
         qm = torch.cat([q, m], dim=-1)
         if dropout is not None:

@@ -43,11 +43,38 @@ def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "
     return by_place_SH - d_D * by_index_SH
 
 
+class PositionEncoding(nn.Module):
+    """A sentence as the position encoding of its words (section 3.1)."""
+
+    def forward(self, words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"]) -> Float[Tensor, "S H"]:
+        return position_encoding(words_SWH, mask_SW)
+
+
+class OrderedEncoding(nn.Module):
+    """Position encoding plus the last states of a GRU over the words in each direction; not in the paper.
+
+    Which word comes before which hardly shows in a weighted sum, and tells "A is left of B" from "B is left of A".
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.gru = GRU(hidden, hidden, reverse=(False, True))
+
+    def forward(self, words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"]) -> Float[Tensor, "S H"]:
+        forwards, backwards = self.gru(words_SWH, mask_SW)
+        return position_encoding(words_SWH, mask_SW) + forwards[:, -1] + backwards[:, 0]
+
+
 class SentenceReader(nn.Module):
-    """One vector a fact: the position encoding of its words (section 3.1), or the region that it is.
+    """One vector a fact: the encoding of its words (section 3.1), or the region that it is.
 
     `facts_BF` numbers the sentences, then the regions of pictures.
     """
+
+    def __init__(self, encode: nn.Module) -> None:
+        """`encode` makes [S, H] of a sentence's words [S, W, H] and their mask [S, W]."""
+        super().__init__()
+        self.encode = encode
 
     def forward(
         self,
@@ -58,7 +85,7 @@ class SentenceReader(nn.Module):
         mask_BF: Bool[Tensor, "B F"],
     ) -> Float[Tensor, "B F H"]:
         # Each distinct sentence is read once, however often it occurs in the batch.
-        return nn.functional.embedding(facts_BF, torch.cat([position_encoding(words_SWH, word_mask_SW), regions_NH]))
+        return nn.functional.embedding(facts_BF, torch.cat([self.encode(words_SWH, word_mask_SW), regions_NH]))
 
 
 class WordGRU(nn.Module):
