@@ -198,14 +198,19 @@ class DMN(nn.Module):
         if self.fusion is not None:
             fused = self.fusion(facts, batch.mask_BF)
             facts = facts + fused if self.question is None else fused
-        ask = self.question or self.reader.encode
-        q = ask(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
+        q = self._question(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
         m, attention = self.memory(facts, q, batch.mask_BF)
         qm = torch.cat([q, m], dim=-1)
         if dropout is not None:
             qm = qm * dropout.answer_BK
         logits = self.answer(qm, batch.answer_words_BL, batch.names_BM)
         return Output(logits, attention, qm, batch.names_BM)
+
+    def _question(self, words_BQH: Tensor, mask_BQ: Tensor) -> Tensor:
+        if self.question is not None:
+            return self.question(words_BQH, mask_BQ)
+        assert isinstance(self.reader, SentenceReader)
+        return self.reader.encode(words_BQH, mask_BQ)
 
     def _regions(self, batch: Batch, words_SWH: Tensor, dropout: DropoutMasks | None) -> Tensor:
         """The regions of the batch's pictures one after the other, [I * R, H]; of a model of text, none."""
