@@ -56,6 +56,7 @@ def test_a_printed_config_is_a_recipe(tmp_path: Path):
         ("training.batch=0", "training.batch is 0; it must be at least 1"),
         ("model.episode=soft", "model.episode is 'soft'.*'attention_gru', 'soft_attention' or 'sum'"),
         ("model.gate=['products']", "products"),
+        ("model.gate_compares=['answer']", "answer"),
         ("rate=3", "section.key=value"),
         ("training.rate", "section.key=value"),
     ],

@@ -99,9 +99,10 @@ def parse(tree: Mapping[str, Any]) -> Config:
 
 def plain(config: Config) -> dict[str, dict[str, Any]]:
     """`config` as tables of numbers, words and lists, as TOML and JSON hold them."""
-    tree = asdict(config)
-    tree["model"]["gate"] = list(config.model.gate)
-    return tree
+    return {
+        section: {key: list(value) if isinstance(value, tuple) else value for key, value in values.items()}
+        for section, values in asdict(config).items()
+    }
 
 
 def differences(tree: Mapping[str, Any], task: int | None = None) -> tuple[str, list[str]]:

@@ -156,3 +156,29 @@ def test_the_first_pass_attends_by_the_question_alone():
     _, attention = memory(f, q, mask)
     torch.testing.assert_close(attention[0], memory.gate(f, memory.gate.question_half(f, q, mask), q, mask))
     assert not torch.allclose(attention[0], attention[1])
+
+
+def test_the_question_may_be_left_out_of_gate_and_updates():
+    torch.manual_seed(0)
+    f, q, other = torch.randn(1, 3, 4), torch.randn(1, 4), torch.randn(1, 4)
+    mask = torch.ones(1, 3, dtype=torch.bool)
+    gate = AttentionGate(4, ("product", "absolute"), ("memory",))
+    assert torch.equal(gate.question_half(f, q, mask), gate.question_half(f, other, mask))
+    memory = EpisodicMemory(
+        4, passes=1, gate=("product",), episode="soft_attention", update="relu", update_question=False, tied=True
+    )
+    update = memory.updates[0]
+    found, attention = memory(f, q, mask)
+    context = torch.einsum("bf,bfh->bh", attention[0], f)
+    torch.testing.assert_close(found, update(q, context, torch.zeros_like(q)))
+    assert not torch.allclose(found, update(q, context, q))
+
+
+def test_without_the_memory_in_the_gate_all_passes_attend_alike():
+    torch.manual_seed(0)
+    memory = EpisodicMemory(
+        4, passes=3, gate=("product",), gate_compares=("question",), episode="attention_gru", update="relu", tied=False
+    )
+    _, attention = memory(torch.randn(2, 3, 4), torch.randn(2, 4), torch.ones(2, 3, dtype=torch.bool))
+    assert torch.equal(attention[0], attention[1])
+    assert torch.equal(attention[0], attention[2])

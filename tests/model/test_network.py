@@ -14,6 +14,9 @@ CONFIGS = {
     "sum": NetworkConfig(hidden=16, episode="sum", update="product"),
     "every feature": NetworkConfig(hidden=16, gate=("fact", "plain", "product", "squared", "cosine", "bilinear")),
     "words": NetworkConfig(hidden=16, answer="words"),
+    "gate by the question": NetworkConfig(hidden=16, gate_compares=("question",)),
+    "gate by the memory": NetworkConfig(hidden=16, gate_compares=("memory",)),
+    "gate by memory, every feature": NetworkConfig(hidden=16, gate=("fact", "squared"), gate_compares=("memory",)),
 }
 
 
@@ -203,3 +206,10 @@ def test_names_that_the_story_does_not_have_are_no_answers():
         for best, wrong in zip(ranked, barred, strict=True):
             assert best
             assert not any(wrong & {*r.answer} for r in best)
+
+
+def test_without_the_question_in_the_answer_it_is_the_memorys():
+    vocabulary, questions = encoded(moves(6))
+    output = network(vocabulary, NetworkConfig(hidden=16, answer_question=False))(whole(questions))
+    assert output.answer_input_BK[:, :16].abs().max() == 0
+    assert output.answer_input_BK[:, 16:].abs().max() > 0

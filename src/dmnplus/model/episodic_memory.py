@@ -18,6 +18,7 @@ from dmnplus.model.initialisation import xavier, zeros
 
 Episode = Literal["attention_gru", "soft_attention", "sum"]
 Update = Literal["relu", "gru", "residual", "product"]
+Compared = Literal["question", "memory"]
 GateFeature = Literal["fact", "plain", "product", "absolute", "squared", "cosine", "bilinear"]
 
 # Independent gates that are all closed have no share of anything.
@@ -88,24 +89,33 @@ class AttentionGate(nn.Module):
     """Equations 8-10: g = softmax over the real facts of W2 tanh(W1 z + b1) + b2, z comparing facts with q and m.
 
     `features` names what z is made of; ("product", "absolute") is the paper's [f o q; f o m; |f - q|; |f - m|]. With
-    "fact", z holds f itself as well, as the original DMN's does. `independent` puts a sigmoid in the place of the
-    softmax, so that each fact is used or not whatever the others are.
+    "fact", z holds f itself as well, as the original DMN's does. `compares` may leave q or m out; without m, all passes
+    attend alike. `independent` puts a sigmoid in the place of the softmax, so that each fact is used or not whatever
+    the others are.
     """
 
-    def __init__(self, hidden: int, features: Sequence[str], *, independent: bool = False) -> None:
+    def __init__(
+        self,
+        hidden: int,
+        features: Sequence[str],
+        compares: Sequence[str] = ("question", "memory"),
+        *,
+        independent: bool = False,
+    ) -> None:
         super().__init__()
         self.independent = independent
         # The paper's features have an operator that never writes z.
         self.fused = tuple(features) == ("product", "absolute")
         self.with_fact = "fact" in features
         compared = [name for name in features if name != "fact"]
-        self.question_features = GateFeatures(compared, hidden)
-        self.memory_features = GateFeatures(compared, hidden)
-        width = 2 * self.memory_features.width + hidden * self.with_fact
+        self.question_features = GateFeatures(compared, hidden) if "question" in compares else None
+        self.memory_features = GateFeatures(compared, hidden) if "memory" in compares else None
+        question_width = (self.question_features.width if self.question_features else 0) + hidden * self.with_fact
+        memory_width = self.memory_features.width if self.memory_features else 0
         # One Xavier start for the whole of W1, then cut in two: the half that meets q is the same in every pass.
-        W1 = xavier(hidden, width).detach()
-        self.W1_memory = nn.Parameter(W1[:, : self.memory_features.width].clone())
-        self.W1_question = nn.Parameter(W1[:, self.memory_features.width :].clone())
+        W1 = xavier(hidden, memory_width + question_width).detach()
+        self.W1_memory = nn.Parameter(W1[:, :memory_width].clone()) if memory_width else None
+        self.W1_question = nn.Parameter(W1[:, memory_width:].clone()) if question_width else None
         self.b1 = zeros(hidden)
         self.W2 = xavier(1, hidden)
         # Independent gates start nearer to closed, or a pass would begin with the sum of nearly all facts.
@@ -115,11 +125,12 @@ class AttentionGate(nn.Module):
         self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
     ) -> Float[Tensor, "B F H"]:
         """The part of W1 z + b1 that depends on q alone; what it holds for masked facts is not defined."""
+        if self.W1_question is None:
+            return self.b1 + torch.zeros_like(f_BFH)
         if self.fused:
             return attention_gate_half(f_BFH[None], q_BH[None], self.W1_question[None], self.b1[None], mask_BF[None])[0]
-        z_BFK = self.question_features(f_BFH, q_BH)
-        if self.with_fact:
-            z_BFK = torch.cat([z_BFK, f_BFH], dim=-1)
+        z = [self.question_features(f_BFH, q_BH)] if self.question_features else []
+        z_BFK = torch.cat([*z, f_BFH] if self.with_fact else z, dim=-1)
         return nn.functional.linear(z_BFK, self.W1_question, self.b1)
 
     def forward(
@@ -129,19 +140,19 @@ class AttentionGate(nn.Module):
         m_BH: Float[Tensor, "B H"],
         mask_BF: Bool[Tensor, "B F"],
     ) -> Float[Tensor, "B F"]:
-        score = self._fused_scores if self.fused else self._scores
-        Z_BF = score(f_BFH, question_half_BFH, m_BH, mask_BF) + self.b2
+        Z_BF = self._scores(f_BFH, question_half_BFH, m_BH, mask_BF) + self.b2
         Z_BF = Z_BF.masked_fill(~mask_BF, float("-inf"))
         return torch.sigmoid(Z_BF) if self.independent else torch.softmax(Z_BF, dim=-1)
 
-    def _scores(self, f_BFH: Tensor, question_half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
-        memory_half_BFH = nn.functional.linear(self.memory_features(f_BFH, m_BH), self.W1_memory)
-        return nn.functional.linear(torch.tanh(question_half_BFH + memory_half_BFH), self.W2)[..., 0]
-
-    def _fused_scores(self, f_BFH: Tensor, question_half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
-        # A group of one; W2 is one row already.
-        f, m, half, mask = f_BFH[None], m_BH[None], question_half_BFH[None], mask_BF[None]
-        return attention_gate(f, m, half, self.W1_memory[None], self.W2, mask)[0]
+    def _scores(self, f_BFH: Tensor, half_BFH: Tensor, m_BH: Tensor, mask_BF: Tensor) -> Tensor:
+        if self.memory_features is None or self.W1_memory is None:
+            return nn.functional.linear(torch.tanh(half_BFH), self.W2)[..., 0]
+        if self.fused:
+            # A group of one; W2 is one row already.
+            f, m, half, mask = f_BFH[None], m_BH[None], half_BFH[None], mask_BF[None]
+            return attention_gate(f, m, half, self.W1_memory[None], self.W2, mask)[0]
+        half_BFH = half_BFH + nn.functional.linear(self.memory_features(f_BFH, m_BH), self.W1_memory)
+        return nn.functional.linear(torch.tanh(half_BFH), self.W2)[..., 0]
 
 
 class AttentionGRU(nn.Module):
@@ -247,15 +258,25 @@ class EpisodicMemory(nn.Module):
     """`passes` episodes over the facts, from m_0 = q; each attends by the memory that the one before left.
 
     `tied` shares one memory update among the passes; untied, each has its own (section 3.3). Gate and episode are
-    the same in every pass.
+    the same in every pass. Without `update_question` the updates are given no q.
     """
 
     def __init__(
-        self, hidden: int, *, passes: int, gate: Sequence[str], episode: Episode, update: Update, tied: bool
+        self,
+        hidden: int,
+        *,
+        passes: int,
+        gate: Sequence[str],
+        gate_compares: Sequence[str] = ("question", "memory"),
+        episode: Episode,
+        update: Update,
+        update_question: bool = True,
+        tied: bool,
     ) -> None:
         super().__init__()
         self.passes = passes
-        self.gate = AttentionGate(hidden, gate, independent=episode == "sum")
+        self.update_question = update_question
+        self.gate = AttentionGate(hidden, gate, gate_compares, independent=episode == "sum")
         match episode:
             case "attention_gru":
                 self.episode = AttentionGRU(hidden)
@@ -269,15 +290,18 @@ class EpisodicMemory(nn.Module):
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "P B F"]]:
         """The last memory, and the attention of every pass, which sums to one."""
         m = q_BH
+        # To a linear layer zeros are nothing.
+        q_update = q_BH if self.update_question else torch.zeros_like(q_BH)
         question_half = self.gate.question_half(f_BFH, q_BH, mask_BF)
         projected = self.episode.project(f_BFH)
         attention = []
         for t in range(self.passes):
             g = self.gate(f_BFH, question_half, m, mask_BF)
             c = self.episode(projected, g, mask_BF)
-            m = self.updates[t % len(self.updates)](m, c, q_BH)
+            m = self.updates[t % len(self.updates)](m, c, q_update)
             attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=_NO_GATE) if self.gate.independent else g)
         return m, torch.stack(attention)
 
 
 GATE_FEATURES: tuple[str, ...] = get_args(GateFeature)
+GATE_COMPARES: tuple[str, ...] = get_args(Compared)

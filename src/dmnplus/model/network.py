@@ -16,7 +16,7 @@ from dmnplus.data.batching import NO_ANSWER, Batch
 from dmnplus.data.pictures import PictureFormat
 from dmnplus.data.vocabulary import PADDING
 from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
-from dmnplus.model.episodic_memory import GATE_FEATURES, Episode, EpisodicMemory, Update
+from dmnplus.model.episodic_memory import GATE_COMPARES, GATE_FEATURES, Episode, EpisodicMemory, Update
 from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges, SeriesEmbedding
 from dmnplus.model.initialisation import start_uniform
 from dmnplus.model.mutual_memory import MutualMemory
@@ -50,16 +50,22 @@ class NetworkConfig:
     `update` then have no say)."""
     gate: tuple[str, ...] = ("product", "absolute")
     """What the attention gate compares facts with q and m by."""
+    gate_compares: tuple[str, ...] = ("question", "memory")
+    """What the gate compares facts with: q, and m, without which all passes attend alike."""
     episode: Episode = "attention_gru"
     """How a pass makes its context of facts and attention; sum: each fact by a gate of its own, so that they count."""
     update: Update = "relu"
     """How a pass makes its memory; product: by products of what it reads, too."""
+    update_question: bool = True
+    """Whether q goes into every memory update but the gru, which takes none; it is the first memory in any case."""
     tied: bool = False
     """Whether the passes share one memory update."""
     passes: int = 3
     """Episodes over the facts."""
     answer: Answer = "class"
     """class: one of the answers seen in training; words: a decoder, word by word."""
+    answer_question: bool = True
+    """Whether the answer is made of q and the last memory, or of the memory alone."""
     beams: int = 5
     """Unfinished answers that the decoder keeps at a time, and so at most the answers that are ranked; 1 is greedy."""
     fact_dropout: float = 0.1
@@ -92,6 +98,10 @@ class NetworkConfig:
         if unknown or set(self.gate) <= {"fact"}:
             raise ValueError(
                 f"model.gate is {list(self.gate)}; it takes {', '.join(GATE_FEATURES)}, at least one besides fact"
+            )
+        if not self.gate_compares or not set(self.gate_compares) <= set(GATE_COMPARES):
+            raise ValueError(
+                f"model.gate_compares is {list(self.gate_compares)}; it takes {', '.join(GATE_COMPARES)}, at least one"
             )
         choices = {
             "input": TextInput,
@@ -175,8 +185,10 @@ class DMN(nn.Module):
                     H,
                     passes=config.passes,
                     gate=config.gate,
+                    gate_compares=config.gate_compares,
                     episode=config.episode,
                     update=config.update,
+                    update_question=config.update_question,
                     tied=config.tied,
                 )
             case "mutual":
@@ -200,7 +212,8 @@ class DMN(nn.Module):
             facts = facts + fused if self.question is None else fused
         q = self._question(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
         m, attention = self.memory(facts, q, batch.mask_BF)
-        qm = torch.cat([q, m], dim=-1)
+        # To a linear layer zeros are nothing.
+        qm = torch.cat([q if self.config.answer_question else torch.zeros_like(q), m], dim=-1)
         if dropout is not None:
             qm = qm * dropout.answer_BK
         logits = self.answer(qm, batch.answer_words_BL, batch.names_BM)

@@ -20,7 +20,7 @@ from dmnplus.data.scenes.mixed import mixed
 from dmnplus.data.scenes.question import Asked, Balance
 from dmnplus.data.scenes.scene import Scene, draw_scene, draw_series, scenes_of
 
-__all__ = ["KINDS", "SPLITS", "compose", "generate_scenes", "read_scenes", "write_scenes"]
+__all__ = ["KINDS", "SPLITS", "as_example", "compose", "generate_scenes", "read_scenes", "write_scenes"]
 
 _STILL = {
     "existence": still.existence,
@@ -67,7 +67,7 @@ def generate_scenes(
         facts = [Picture(str(path)) for path in paths]
         for kind, question in asked:
             source = Source(f"generated scenes {split} (seed {seed})", len(examples) + 1, f"scenes/{kind}")
-            examples.append(_example(question, facts, source))
+            examples.append(as_example(question, facts, source))
     return examples
 
 
@@ -136,7 +136,8 @@ def _choose(
     return chosen
 
 
-def _example(asked: Asked, pictures: Sequence[Picture], source: Source) -> Example:
+def as_example(asked: Asked, pictures: Sequence[Picture], source: Source) -> Example:
+    """A question about `pictures`, those of its scenes in order, with its sentences around them."""
     before = asked.told_before
     facts = (*asked.sentences[:before], *pictures, *asked.sentences[before:])
     return Example(
