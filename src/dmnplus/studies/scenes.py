@@ -45,14 +45,17 @@ class Scenes:
         return f'scenes, questions like "{self.asked}", {self.shown} shown, {self.questions:,} questions'
 
     def splits(self) -> Splits:
-        parts = (("train", self.questions), ("valid", self.validation), ("test", self.test))
-        return Splits(self.name, *([_left(e, self.shown) for _, e in asked_of(self.asked, *part)] for part in parts))
+        training, validation, test = ([_left(e, self.shown) for _, e in part] for part in self._parts())
+        return Splits(self.name, training, validation, test)
 
     def pictures(self) -> Outright | None:
         if self.shown == "sentences alone":
             return None
-        parts = (("train", self.questions), ("valid", self.validation), ("test", self.test))
-        return Outright(pair for part in parts for pair in asked_of(self.asked, *part))
+        return Outright(pair for part in self._parts() for pair in part)
+
+    def _parts(self) -> list[tuple[tuple[tuple[Scene, ...], Example], ...]]:
+        sizes = {"train": self.questions, "valid": self.validation, "test": self.test}
+        return [asked_of(self.asked, split, count) for split, count in sizes.items()]
 
 
 class Outright:
