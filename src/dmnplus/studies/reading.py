@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dmnplus.data.batching import encode
 from dmnplus.data.example import Example
 from dmnplus.model import DMN
+from dmnplus.model.episodic_memory import AttentionGate, EpisodicMemory
 from dmnplus.studies.study import Trained
 from dmnplus.training.metrics import EVALUATION_BATCH, answered
 
@@ -89,7 +90,7 @@ def gates(model: DMN, change: Callable[[list[Tensor], Tensor], Tensor]) -> Itera
         earlier.append(changed_BF)
         return changed_BF
 
-    handle = model.memory.gate.register_forward_hook(hook)
+    handle = _gate(model).register_forward_hook(hook)
     try:
         yield
     finally:
@@ -109,8 +110,14 @@ def memories(model: DMN, change: Callable[[Tensor, Tensor], Tensor]) -> Iterator
         calls.append(m_BH)
         return f_BFH, question_half_BFH, change(calls[0], m_BH), mask_BF
 
-    handle = model.memory.gate.register_forward_pre_hook(hook)
+    handle = _gate(model).register_forward_pre_hook(hook)
     try:
         yield
     finally:
         handle.remove()
+
+
+def _gate(model: DMN) -> AttentionGate:
+    if not isinstance(model.memory, EpisodicMemory):
+        raise ValueError(f"model.memory is {model.config.memory!r}; only 'question' has a gate to interfere with")
+    return model.memory.gate
