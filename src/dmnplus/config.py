@@ -40,6 +40,7 @@ PRESET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
             "batch": 64,
             "epochs": 40,
             "patience": 40,
+            "enough": 5e-4,
             "l2": 5e-4,
             "l2_warmup": 5,
         },

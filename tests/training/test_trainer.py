@@ -106,6 +106,14 @@ def test_training_stops_after_patience_without_a_better_epoch(tmp_path: Path):
     assert fit.epochs == fit.best_epoch + 3 < 50
 
 
+def test_training_stops_when_the_loss_is_good_enough(tmp_path: Path):
+    run = trainer(tmp_path / "run", TrainingConfig(batch=16, epochs=50, rate=0.01, enough=1.0))
+    fit = run.fit(TRAINING, VALIDATION)
+    losses = [epoch.validation_loss for epoch in run.history]
+    assert fit.best_epoch == fit.epochs == len(losses) < 50
+    assert losses[-1] < 1.0 <= min(losses[:-1])
+
+
 def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path):
     run = trainer(tmp_path / "run")
     with torch.no_grad():

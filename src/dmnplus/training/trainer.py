@@ -79,6 +79,8 @@ class TrainingConfig:
     """At most so many times over the training questions."""
     patience: int = 20
     """Stop after so many epochs without a better validation loss."""
+    enough: float = 0.0
+    """Stop as soon as the validation loss is below this; 0 is never reached."""
     l2: float = 0.001
     """Weight decay in Adam's gradient, of all weights but biases."""
     l2_warmup: int = 0
@@ -104,7 +106,7 @@ class TrainingConfig:
             raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
-        for name in ("l2", "l2_warmup", "attention_weight", "word_dropout", "picture_shift"):
+        for name in ("enough", "l2", "l2_warmup", "attention_weight", "word_dropout", "picture_shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
         if not 0 <= self.attention_share <= 1:
@@ -162,7 +164,8 @@ class Trainer:
     def fit(
         self, training: Questions, validation: Questions, report: Callable[[Step | Epoch], None] = lambda event: None
     ) -> Fit:
-        """Train until the validation loss has not improved for `patience` epochs; the best weights end in the model.
+        """Train until the validation loss is good `enough` or has not improved for `patience` epochs; the best weights
+        end in the model.
 
         Raises `DataError` if the loss stops being a number, and `ValueError` for settings of pixels without pixels.
         Interrupted at any point, the folder holds the best weights of the finished epochs, and `resume` goes on from
@@ -179,7 +182,11 @@ class Trainer:
     @property
     def finished(self) -> bool:
         done = len(self.history)
-        return done >= self.config.epochs or (done > 0 and done - self.result.best_epoch >= self.config.patience)
+        if done == 0:
+            return False
+        best = self.result
+        waited = done - best.best_epoch
+        return done >= self.config.epochs or waited >= self.config.patience or best.validation_loss < self.config.enough
 
     @property
     def result(self) -> Fit:
