@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-images test bench lint types clean
+.PHONY: demo demo-images test bench bench-features lint types clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dmnplus demo
@@ -17,6 +17,9 @@ test: $(VENV)/.installed-test
 # Options in BENCH, as in `make bench BENCH="--quick --threads 2"`; benchmarks/README.md names them.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+bench-features: $(VENV)/.installed-vision
+	$(BIN)/python -m benchmarks.features $(FEATURES)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Pictures a second of `extract_features`, beside a plain loop over torchvision with the same threads.
 
-    python -m benchmarks.features [--images FOLDER] [--count 32] [--backbone torchvision/vgg19] [--threads N]
+    python -m benchmarks.features [--images FOLDER] [--count 24] [--backbone torchvision/vgg19] [--threads N]
 
 From files to regions: the plain loop opens a picture, transforms it and runs the network on it, one at a time, and
 keeps the result in memory; ours also writes its store. Both have the same random weights, and nothing is timed before
@@ -72,11 +72,11 @@ _WAYS = ("plain", "ours")
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, help="a folder of pictures; default: made up")
-    parser.add_argument("--count", type=int, default=32, help="how many pictures")
+    parser.add_argument("--count", type=int, default=24, help="how many pictures")
     parser.add_argument("--backbone", action="append", help="of torchvision, with .features; may be repeated")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=4, help="threads of ours that read pictures")
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("runs/bench-features.json"))
     return parser.parse_args()

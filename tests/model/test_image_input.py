@@ -50,6 +50,15 @@ def test_region_reader_is_linear_and_tanh_in_snake_order():
     torch.testing.assert_close(reader(grid, None)[0, [0, 2, 3, 5]], torch.stack(by_hand))
 
 
+def test_scaled_regions_do_not_depend_on_how_large_a_backbones_numbers_are():
+    noise = Noise()
+    reader = RegionReader(noise.format, 5, 4, places=False, norm=True)
+    grid = noise.read(torch.tensor([0]))
+    torch.testing.assert_close(reader(1000 * grid, None), reader(grid, None), atol=1e-4, rtol=1e-4)
+    first = grid[0, 0, 0] / grid[0, 0, 0].square().mean().sqrt()
+    torch.testing.assert_close(reader(grid, None)[0, 0], torch.tanh(reader.weight @ first + reader.bias))
+
+
 def test_a_picture_is_as_many_facts_as_it_has_regions():
     _, questions = encoded()
     batch = whole(questions)

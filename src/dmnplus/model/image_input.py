@@ -29,10 +29,15 @@ class RegionReader(nn.Module):
     """One vector a region: a linear layer with tanh to the question's space, in snake order (section 3.2).
 
     With `places`, a vector learnt for each place in the grid is added; the paper leaves that to the input fusion layer.
+    `norm` scales each region's numbers to a root mean square of one before: those of some backbones are so large that
+    the tanh is flat.
     """
 
-    def __init__(self, pictures: PictureFormat, channels: int, hidden: int, *, places: bool) -> None:
+    def __init__(
+        self, pictures: PictureFormat, channels: int, hidden: int, *, places: bool, norm: bool = False
+    ) -> None:
         super().__init__()
+        self.norm = norm
         self.snake = snake_order(pictures.rows, pictures.columns)
         self.weight = xavier(hidden, channels)
         self.bias = zeros(hidden)
@@ -43,6 +48,8 @@ class RegionReader(nn.Module):
         self, pictures_IYXC: Float[Tensor, "I Y X C"], dropout_IRC: Float[Tensor, "I R C"] | None
     ) -> Float[Tensor, "I R H"]:
         regions_IRC = rearrange(pictures_IYXC, "i y x c -> i (y x) c")[:, self.snake]
+        if self.norm:
+            regions_IRC = nn.functional.rms_norm(regions_IRC, regions_IRC.shape[-1:])
         if dropout_IRC is not None:
             regions_IRC = regions_IRC * dropout_IRC
         regions_IRH = torch.tanh(nn.functional.linear(regions_IRC, self.weight, self.bias))

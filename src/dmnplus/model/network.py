@@ -78,6 +78,8 @@ class NetworkConfig:
     """Numbers a region that the convolutions give, for a model that reads pixels."""
     region_places: bool = False
     """Whether a vector for each place in a picture's grid is learnt and added to the regions there."""
+    region_norm: bool = False
+    """Whether each region is scaled to a root mean square of one before its projection."""
     series: int = 8
     """Pictures before a question that are told apart by their place."""
     series_changes: bool = False
@@ -173,7 +175,7 @@ class DMN(nn.Module):
         if pictures is not None:
             channels = config.pixel_channels if pictures.kind == "pixels" else pictures.channels
             self.pixels = PixelReader(pictures, channels) if pictures.kind == "pixels" else nn.Identity()
-            self.regions = RegionReader(pictures, channels, H, places=config.region_places)
+            self.regions = RegionReader(pictures, channels, H, places=config.region_places, norm=config.region_norm)
             self.series = SeriesEmbedding(config.series, H)
             self.changes = SeriesChanges(pictures.rows * pictures.columns, H) if config.series_changes else None
         self.fusion = InputFusion(H) if config.input in ("fusion", "ordered") else None
