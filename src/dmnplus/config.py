@@ -41,7 +41,7 @@ PRESET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
             "epochs": 40,
             "patience": 40,
             "enough": 5e-4,
-            "l2": 5e-4,
+            "l2": 1e-3,
             "l2_warmup": 5,
         },
     },

@@ -9,25 +9,29 @@ Shape legend: B batch, F facts, R = F + 1 rows (the facts, then the question), H
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dmnplus.model.initialisation import xavier, zeros
 
+GateStart = Literal["identity", "xavier"]
+
 
 class SimilarityGate(nn.Module):
     """g_ij = softmax over the real facts j of s x_i' W x_j / sqrt(H), for every row i; no fact attends to itself.
 
-    W starts as the identity. So before any training a row attends to the facts that share words with it, and the chains
-    that lead from fact to fact need not be found by chance.
+    With the start "identity", W starts as that: before any training a row attends to the facts that share words with
+    it, and the chains that lead from fact to fact need not be found by chance. With "xavier" it starts at random.
     """
 
     SHARPNESS = 2.0
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, start: GateStart = "identity") -> None:
         super().__init__()
-        self.W = nn.Parameter(torch.eye(hidden))
+        self.W = nn.Parameter(torch.eye(hidden)) if start == "identity" else xavier(hidden, hidden)
         self.scale = self.SHARPNESS / hidden**0.5
 
     def forward(self, x_BRH: Float[Tensor, "B R H"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "B R F"]:
@@ -63,11 +67,11 @@ class MutualMemory(nn.Module):
     `tied` shares gate and update among the passes. In the last pass only the question's row matters.
     """
 
-    def __init__(self, hidden: int, *, passes: int, tied: bool) -> None:
+    def __init__(self, hidden: int, *, passes: int, tied: bool, gate_start: GateStart = "identity") -> None:
         super().__init__()
         self.passes = passes
         different = 1 if tied else passes
-        self.gates = nn.ModuleList(SimilarityGate(hidden) for _ in range(different))
+        self.gates = nn.ModuleList(SimilarityGate(hidden, gate_start) for _ in range(different))
         self.updates = nn.ModuleList(ContextUpdate(hidden) for _ in range(different))
 
     def forward(

@@ -19,7 +19,7 @@ from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
 from dmnplus.model.episodic_memory import GATE_COMPARES, GATE_FEATURES, Episode, EpisodicMemory, Update
 from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges, SeriesEmbedding
 from dmnplus.model.initialisation import start_uniform
-from dmnplus.model.mutual_memory import MutualMemory
+from dmnplus.model.mutual_memory import GateStart, MutualMemory
 from dmnplus.model.question import QuestionModule
 from dmnplus.model.text_input import (
     InputFusion,
@@ -60,6 +60,8 @@ class NetworkConfig:
     """Whether q goes into every memory update but the gru, which takes none; it is the first memory in any case."""
     tied: bool = False
     """Whether the passes share one memory update."""
+    gate_start: GateStart = "identity"
+    """How the gate by similarity of a mutual memory starts: by likeness itself, or at random."""
     passes: int = 3
     """Episodes over the facts."""
     answer: Answer = "class"
@@ -108,6 +110,7 @@ class NetworkConfig:
         choices = {
             "input": TextInput,
             "memory": Memory,
+            "gate_start": GateStart,
             "episode": Episode,
             "update": Update,
             "answer": Answer,
@@ -194,7 +197,7 @@ class DMN(nn.Module):
                     tied=config.tied,
                 )
             case "mutual":
-                self.memory = MutualMemory(H, passes=config.passes, tied=config.tied)
+                self.memory = MutualMemory(H, passes=config.passes, tied=config.tied, gate_start=config.gate_start)
         self.answer = WordAnswer(H, answer_words) if config.answer == "words" else ClassAnswer(H, answers)
         if config.start == "uniform":
             start_uniform(self)
