@@ -21,9 +21,11 @@ def bars(axes: Axes, groups: Mapping[str, Mapping[str, Spread]], title: str, *, 
         axes.bar(places, [scale(s.mean, percent) for s in spreads], 0.9 * width, label=name, alpha=0.6)
         _dots(axes, places, spreads, percent)
     axes.set_xticks(range(len(groups)), list(groups), rotation=20, ha="right", rotation_mode="anchor")
-    if len(series) > 1:
-        axes.legend(fontsize=7)
     _frame(axes, title)
+    if len(series) > 1:
+        # Room above the bars.
+        axes.set_ylim(0, axes.get_ylim()[1] * (1.1 + 0.1 * len(series)))
+        axes.legend(fontsize=7, loc="upper left", framealpha=0)
 
 
 def lines(

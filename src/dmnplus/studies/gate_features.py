@@ -49,13 +49,9 @@ def answer(results: Results) -> tuple[str, str, str]:
         f"Squared differences in their place leave {error['squared difference']:.1%} wrong, and the cosine "
         f"{error['cosine']:.1%}.",
         f"{sparse}: a pass attends to {facts[ABSOLUTE]:.2f} facts with them and to {facts[ALONE]:.2f} with the product "
-        f"alone; the sparsest on the mean is the gate with {_with(sparsest)} ({facts[sparsest].mean:.2f}), the widest "
-        f"the one with {_with(widest)} ({facts[widest].mean:.2f}).",
+        f"alone; the sparsest on the mean is the gate with the {sparsest} ({facts[sparsest].mean:.2f}), the widest "
+        f"the one with the {widest} ({facts[widest].mean:.2f}).",
     )
-
-
-def _with(name: str) -> str:
-    return f"the {name}"
 
 
 STUDY = Study(

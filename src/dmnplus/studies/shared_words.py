@@ -32,6 +32,9 @@ NETWORKS = {
     (THINGS, PLAIN): (),
     (THINGS, DROPPED): (DROPOUT,),
 }
+_SHORT = dict(
+    zip(NETWORKS, ("person", "person,\nunknown", "person,\nplaceholders", "thing", "thing,\nunknown"), strict=True)
+)
 DATA = {PEOPLE: Stories(1, questions=2000), THINGS: Stories(2)}
 
 
@@ -76,7 +79,7 @@ def measure(trained: Trained) -> Mapping[str, float]:
 def draw(figure: Figure, results: Results) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
     errors = {
-        f"{asked}\n{network}": {
+        _SHORT[asked, network]: {
             "as trained": results[name(asked, network), "error"],
             "shared word never seen": results[name(asked, network), "renamed"],
         }
