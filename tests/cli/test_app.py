@@ -25,6 +25,7 @@ COMMANDS = [
     "data compare",
     "features",
     "results",
+    "report",
     "reproduce",
     "reproduce babi",
     "train own",

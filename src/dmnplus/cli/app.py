@@ -9,7 +9,21 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from dmnplus.cli import ask, data, demo, evaluate, explain, features, models, reproduce, results, serve, study, train
+from dmnplus.cli import (
+    ask,
+    data,
+    demo,
+    evaluate,
+    explain,
+    features,
+    models,
+    report,
+    reproduce,
+    results,
+    serve,
+    study,
+    train,
+)
 
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
@@ -27,6 +41,7 @@ app.command("demo")(demo.demo)
 app.command("demo-images")(demo.demo_images)
 app.command("results")(results.results)
 app.command("study")(study.study)
+app.command("report")(report.report)
 app.command("features")(features.features)
 app.command("settings")(train.settings)
 app.add_typer(models.app, name="models")

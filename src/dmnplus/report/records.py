@@ -1,0 +1,185 @@
+"""Records of bAbI runs as measured starts, grouped and chosen from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from dmnplus.config import differences
+from dmnplus.data.example import DataError
+from dmnplus.report.published import published
+from dmnplus.training.checkpoint import read_json
+
+SWEEPS = ("reproduce", "dmn-max")
+"""Folders of `dmnplus reproduce`: one of records for each variant."""
+COLLECTED = (".", "variants", "generated")
+"""Folders of records of `dmnplus train`."""
+_DATA = re.compile(r"babi/(\d+) \((.*)\)")
+
+
+@dataclass(frozen=True)
+class Start:
+    """One trained and measured start."""
+
+    folder: str
+    """The folder of records it is from."""
+    task: int
+    variant: str
+    changed: tuple[str, ...]
+    """Settings that are not the paper's."""
+    data: str
+    """What it was trained on in place of the paper's training file, else empty."""
+    questions: tuple[str, ...]
+    """Numbers of questions that are not the paper's."""
+    files: tuple[tuple[str, str], ...]
+    seed: int
+    validation_loss: float
+    validation_error: float
+    test_error: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether its settings are the paper's."""
+        return not self.changed
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The starts of one task, variant, settings and data."""
+
+    starts: tuple[Start, ...]
+
+    @property
+    def best(self) -> Start:
+        """The start with the least validation loss, as in the paper; the test questions have no say."""
+        return min(self.starts, key=lambda start: start.validation_loss)
+
+    @property
+    def mean(self) -> float:
+        return mean(start.test_error for start in self.starts)
+
+    @property
+    def deviation(self) -> float:
+        """Standard deviation of the test error over starts; of at least two."""
+        return stdev(start.test_error for start in self.starts)
+
+    @property
+    def deviations(self) -> list[str]:
+        """What is not as in the paper, settings first."""
+        first, wanted = self.starts[0], published()[2].starts
+        count = len(self.starts)
+        few = [f"{count} start{'s' * (count > 1)} instead of {wanted}"] if count < wanted else []
+        return [*first.changed, *([f"trained on {first.data}"] if first.data else []), *first.questions, *few]
+
+
+def read_starts(folder: Path) -> list[Start]:
+    """The bAbI starts recorded in `folder` and those of its folders that hold records of runs.
+
+    A start that is recorded twice counts once: in the folder of `dmnplus reproduce`, else where it comes first. Raises
+    `DataError` for a file that is no record, and where one task's official questions are not the same in all records.
+    """
+    files = [path for name in SWEEPS for path in sorted((folder / name).glob("*/*.json"))]
+    files += [path for name in COLLECTED for path in sorted((folder / name).glob("*.json"))]
+    starts: dict[tuple[Any, ...], Start] = {}
+    for path in files:
+        for start in _starts(path, path.relative_to(folder).parts[0] if path.parent != folder else ""):
+            key = (start.task, start.variant, start.changed, start.data, start.seed)
+            starts.setdefault(key, start)
+    if not starts:
+        raise DataError(f"{folder}: no records of bAbI runs are there; `dmnplus reproduce babi` writes them")
+    _check_same_questions(starts.values())
+    return [*starts.values()]
+
+
+def _check_same_questions(starts: Iterable[Start]) -> None:
+    seen: dict[tuple[int, str], Start] = {}
+    for start in starts:
+        if start.files and (first := seen.setdefault((start.task, start.data), start)).files != start.files:
+            raise DataError(
+                f"task {start.task}: {start.variant} seed {start.seed} and {first.variant} seed {first.seed} were "
+                "trained or tested on different questions under one name; they cannot stand in one table"
+            )
+
+
+def cells(starts: Sequence[Start]) -> list[Cell]:
+    """The starts that belong together, by task, variant, settings, data."""
+    groups: dict[tuple[Any, ...], list[Start]] = {}
+    for start in starts:
+        groups.setdefault((start.task, start.variant, start.changed, start.data), []).append(start)
+    return [Cell(tuple(sorted(groups[key], key=lambda start: start.seed))) for key in sorted(groups)]
+
+
+def paper_cells(starts: Sequence[Start]) -> dict[tuple[int, str], Cell]:
+    """The cells of the paper's settings by task and variant.
+
+    They are of the paper's data; where a task has none, as its training file is missing, of the data most starts have.
+    """
+    chosen: dict[tuple[int, str], Cell] = {}
+    for cell in cells([start for start in starts if start.is_papers]):
+        key = (cell.starts[0].task, cell.starts[0].variant)
+        if key not in chosen or (chosen[key].starts[0].data and len(cell.starts) > len(chosen[key].starts)):
+            chosen[key] = cell
+    return chosen
+
+
+def best_cell(starts: Sequence[Start], task: int) -> Cell | None:
+    """Of all settings and variants tried on a task, the cell with the least validation loss.
+
+    Losses compare on the same validation questions only: those of the paper's data, or, where no start has it, of the
+    data most starts have.
+    """
+    tried = [start for start in starts if start.task == task]
+    if not tried:
+        return None
+    named = [start.data for start in tried]
+    data = "" if "" in named else max(sorted(set(named)), key=named.count)
+    return min(cells([start for start in tried if start.data == data]), key=lambda cell: cell.best.validation_loss)
+
+
+def _starts(path: Path, folder: str) -> list[Start]:
+    record = read_json(path)
+    if not isinstance(record, dict) or not record.get("finished") or "test" not in record:
+        raise DataError(f"{path}: not the record of a finished run; finish it with the command that began it")
+    match = _DATA.fullmatch(record["data"])
+    if not match:
+        raise DataError(f"{path}: is a record of {record['data']}, not of a bAbI task")
+    task, protocol = int(match[1]), published()[2]
+    variant, changed = differences(record["config"], task)
+    sources = record.get("sources", {})
+    data = "" if match[2] == protocol.language else match[2]
+    questions = [
+        f"{record['questions'][part]} {part} questions"
+        for part, wanted in protocol.questions.items()
+        if record.get("questions", protocol.questions)[part] != wanted
+    ]
+    questions += [f"{role}: {', '.join(named)}" for role, named in sources.items() if role != "train"]
+
+    def start(one: dict[str, Any], error: float) -> Start:
+        fit = one["fit"]
+        return Start(
+            folder=folder,
+            task=task,
+            variant=variant,
+            changed=tuple(changed),
+            data=data,
+            questions=tuple(questions),
+            files=tuple(sorted(record.get("files", {}).items())),
+            seed=one["seed"],
+            validation_loss=fit["validation_loss"],
+            validation_error=fit["validation_error"],
+            test_error=error,
+            best_epoch=fit["best_epoch"],
+            epochs=fit["epochs"],
+            seconds=fit["seconds"],
+        )
+
+    if "starts" in record:
+        return [start(one, one["test_error"]) for one in record["starts"].values()]
+    return [start(record, record["test"]["error"])]

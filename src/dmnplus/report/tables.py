@@ -1,0 +1,202 @@
+"""The Markdown tables of the report: ours beside the published figures, with what is not as in the paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import mean
+
+from dmnplus.report.published import TASKS, Column, published
+from dmnplus.report.records import Cell, Start, best_cell, cells, paper_cells
+
+ABLATION = ("odmn", "dmn2", "dmn3", "dmn+")
+MISSING = "-"
+
+
+def percent(share: float | None) -> str:
+    return MISSING if share is None else f"{share * 100:.1f}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def spread(cell: Cell) -> str:
+    """Mean and standard deviation over starts."""
+    return f"{percent(cell.mean)} ± {percent(cell.deviation)} ({len(cell.starts)})" if len(cell.starts) > 1 else ""
+
+
+def summary_table(starts: Sequence[Start]) -> str:
+    """A row a task: the paper, public code, ours with the paper's settings, ours with the best settings."""
+    columns, code, _ = published()
+    ours, paper = paper_cells(starts), columns["dmn+"]
+    sweep = {cell.starts[0].task: cell for cell in cells([s for s in starts if s.folder == "dmn-max"])}
+    best = {task: best_cell(starts, task) for task in TASKS}
+    rows = []
+    for task in TASKS:
+        cell, chosen = ours.get((task, "dmn+")), best[task]
+        public = code.errors.get(task)
+        rows.append(
+            [
+                str(task),
+                percent(paper.errors[task]),
+                f"{percent(public[0])} to {percent(public[1])}" if public else MISSING,
+                percent(cell.best.test_error) if cell else MISSING,
+                *([percent(sweep[task].best.test_error) if task in sweep else MISSING] if sweep else []),
+                percent(chosen.best.test_error) if chosen else MISSING,
+                f"{chosen.starts[0].variant}{_listed(chosen.starts[0].changed)}" if chosen else "",
+            ]
+        )
+    papers = [cell.best.test_error for task in TASKS if (cell := ours.get((task, "dmn+")))]
+    bests = [cell.best.test_error for cell in best.values() if cell]
+    maxima = [cell.best.test_error for cell in sweep.values()]
+    rows.append(
+        [
+            "mean of 20",
+            percent(paper.mean),
+            percent(min(code.means)),
+            _whole_mean(papers),
+            *([_whole_mean(maxima)] if sweep else []),
+            _whole_mean(bests),
+            "",
+        ]
+    )
+    header = ["task", "paper, DMN+", "best public code", "ours, paper's settings"]
+    return markdown([*header, *(["ours, dmn-max"] if sweep else []), "ours, best", "settings of the best"], rows)
+
+
+def paper_table(starts: Sequence[Start]) -> str:
+    """DMN+ task by task beside the paper and the end-to-end memory network, with mean and spread over starts."""
+    columns, _, _ = published()
+    paper, other = columns["dmn+"], columns["memn2n"]
+    ours = {task: cell for (task, variant), cell in paper_cells(starts).items() if variant == "dmn+"}
+    rows = []
+    for task in TASKS:
+        cell = ours.get(task)
+        rows.append(
+            [
+                str(task),
+                percent(paper.errors[task]),
+                percent(other.errors.get(task)),
+                percent(cell.best.test_error) if cell else MISSING,
+                spread(cell) if cell else "",
+                f"{cell.best.best_epoch} of {cell.best.epochs}" if cell else "",
+                ", ".join(cell.deviations) if cell else "not trained yet",
+            ]
+        )
+    if ours and len(ours) < len(TASKS):
+        known = [percent(mean(paper.errors[task] for task in ours)), MISSING]
+        rows.append(
+            [f"mean of these {len(ours)}", *known, percent(mean(c.best.test_error for c in ours.values())), *[""] * 3]
+        )
+    whole = _whole_mean([cell.best.test_error for cell in ours.values()])
+    means = [cell.mean for cell in ours.values() if len(cell.starts) > 1]
+    over = percent(mean(means)) if len(means) == len(TASKS) else ""
+    rows.append(["mean of 20", percent(paper.mean), percent(other.mean), whole, over, "", ""])
+    header = ["task", "paper", other.title, "ours", "over starts", "best epoch", "not as in the paper"]
+    return markdown(header, rows)
+
+
+def ablation_table(starts: Sequence[Start]) -> str:
+    """The paper's ablation: each variant's published error and ours, and the means over the tasks all have."""
+    ours, (columns, _, _) = paper_cells(starts), published()
+    rows = []
+    for task in TASKS:
+        row = [str(task)]
+        for variant in ABLATION:
+            cell = ours.get((task, variant))
+            row += [percent(columns[variant].errors.get(task)), _with_starts(cell)]
+        rows.append(row)
+    common = common_tasks(starts)
+    if common:
+        row = [f"mean of tasks {', '.join(map(str, common))}"]
+        for variant in ABLATION:
+            row += [_mean_of(columns[variant], common), percent(mean(ours[t, variant].best.test_error for t in common))]
+        rows.append(row)
+    row = ["mean of 20"]
+    for variant in ABLATION:
+        errors = [ours[task, variant].best.test_error for task in TASKS if (task, variant) in ours]
+        row += [percent(columns[variant].mean), _whole_mean(errors)]
+    rows.append(row)
+    header = ["task"]
+    for variant in ABLATION:
+        title = columns[variant].title
+        header += [f"{title}, paper{'' if columns[variant].checked else ' (?)'}", f"{title}, ours"]
+    return markdown(header, rows)
+
+
+def order(starts: Sequence[Start]) -> str:
+    """A sentence on whether the variants come in the paper's order, on the tasks all of them were trained on."""
+    ours, common = paper_cells(starts), common_tasks(starts)
+    if not common:
+        return "No task has been trained with all four networks yet."
+    means = {variant: mean(ours[task, variant].best.test_error for task in common) for variant in ABLATION}
+    # Shown figures decide: what rounds alike is alike.
+    found = sorted(ABLATION, key=lambda variant: -float(percent(means[variant])))
+    signs = [" = " if percent(means[one]) == percent(means[other]) else " > " for one, other in pairwise(found)]
+    chain = "".join(f"{variant}{sign}" for variant, sign in zip(found, [*signs, ""], strict=True))
+    agree = found == list(ABLATION) and " = " not in signs
+    tasks = f"task{'s' * (len(common) > 1)} {', '.join(map(str, common))}"
+    verdict = "the paper's order" if agree else f"the paper's order is {' > '.join(ABLATION)}"
+    return f"Mean error on {tasks}, the ones all four networks were trained on: {chain} ({verdict})."
+
+
+def common_tasks(starts: Sequence[Start]) -> list[int]:
+    """Tasks on which all four variants were trained with the paper's settings."""
+    ours = paper_cells(starts)
+    return [task for task in TASKS if all((task, variant) in ours for variant in ABLATION)]
+
+
+def missing(starts: Sequence[Start]) -> str:
+    """Which tasks of which variant have no start with the paper's settings."""
+    ours = paper_cells(starts)
+    lines = []
+    for variant in ABLATION:
+        tasks = [task for task in TASKS if (task, variant) not in ours]
+        lines += [f"- {variant}: {', '.join(map(str, tasks))}"] if tasks else []
+    return "\n".join(lines) or "- none"
+
+
+def other_table(starts: Sequence[Start]) -> str:
+    """Every cell of other settings or data, beside the paper's settings on the same task."""
+    ours = paper_cells(starts)
+    rows = []
+    for cell in cells(starts):
+        first = cell.starts[0]
+        papers = ours.get((first.task, first.variant))
+        if papers is not None and papers.starts == cell.starts:
+            continue
+        rows.append(
+            [
+                str(first.task),
+                first.variant,
+                ", ".join(cell.deviations),
+                percent(cell.best.test_error),
+                spread(cell),
+                f"{cell.best.best_epoch} of {cell.best.epochs}",
+                percent(papers.best.test_error) if papers else MISSING,
+            ]
+        )
+    header = ["task", "network", "not as in the paper", "ours", "over starts", "best epoch", "paper's settings"]
+    return markdown(header, rows)
+
+
+def _with_starts(cell: Cell | None) -> str:
+    if cell is None:
+        return MISSING
+    mark = "*" if cell.starts[0].data else ""
+    return f"{percent(cell.best.test_error)}{mark}" + (f" ({len(cell.starts)})" if len(cell.starts) > 1 else "")
+
+
+def _listed(changed: Sequence[str]) -> str:
+    return f", {', '.join(changed)}" if changed else ""
+
+
+def _mean_of(column: Column, tasks: Sequence[int]) -> str:
+    errors = [column.errors[task] for task in tasks if task in column.errors]
+    return percent(mean(errors)) if len(errors) == len(tasks) else MISSING
+
+
+def _whole_mean(errors: Sequence[float]) -> str:
+    return percent(mean(errors)) if len(errors) == len(TASKS) else MISSING

@@ -1,0 +1,207 @@
+import json
+import sys
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from dmnplus.config import plain, resolve
+from dmnplus.data.example import DataError
+from dmnplus.report.document import FIGURES, document, svg, write_report
+from dmnplus.report.published import published
+from dmnplus.report.records import Start, best_cell, paper_cells, read_starts
+from dmnplus.report.tables import ablation_table, missing, order, other_table, paper_table, summary_table
+
+PROJECT = Path(__file__).parents[2]
+WANTED = {"training": 9000, "validation": 1000, "test": 1000}
+
+
+def write(folder: Path, task: int, seed: int = 0, variant: str = "dmn+", loss=0.1, error=0.1, **changes) -> Path:
+    """A record as `dmnplus reproduce` leaves it."""
+    settings = changes.pop("settings", [])
+    record = {
+        "data": f"babi/{task} (en-10k)",
+        "files": {"training": f"hash of {task}"},
+        "config": plain(resolve(variant=variant, task=task, settings=settings)),
+        "questions": WANTED,
+        "seed": seed,
+        "threads": 1,
+        "versions": {},
+        "finished": True,
+        "fit": {"best_epoch": 3, "validation_loss": loss, "validation_error": 0.2, "epochs": 9, "seconds": 5.0},
+        "test": {"error": error},
+        **changes,
+    }
+    path = folder / "reproduce" / variant / f"babi-{task}-{seed}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record))
+    return path
+
+
+def row(table: str, task: str) -> list[str]:
+    (line,) = (line for line in table.splitlines() if line.startswith(f"| {task} |"))
+    return [cell.strip() for cell in line.strip("| ").split(" | ")]
+
+
+def test_the_committed_report_is_what_the_committed_records_say():
+    assert (PROJECT / "docs" / "results.md").read_text() == document(read_starts(PROJECT / "results"))
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_committed_figures_are_what_the_committed_records_say(name: str):
+    matplotlib = pytest.importorskip("matplotlib")
+    committed = (PROJECT / "docs" / name).read_bytes()
+    if f"Matplotlib v{matplotlib.__version__}," not in committed.decode():
+        pytest.skip("drawn by another version of matplotlib, which lays out otherwise")
+    assert svg(FIGURES[name], read_starts(PROJECT / "results")) == committed
+
+
+def test_the_summary_in_the_readme_is_what_the_command_prints():
+    mark = "<!-- printed by: dmnplus report --summary -->\n"
+    readme = (PROJECT / "README.md").read_text()
+    if mark not in readme:
+        pytest.skip("the README has no summary")
+    assert readme.partition(mark)[2].partition("\n\n")[0] == summary_table(read_starts(PROJECT / "results"))
+
+
+def test_the_published_means_are_those_of_the_published_tasks():
+    paper = published()[0]["dmn+"]
+    assert len(paper.errors) == 20
+    assert sum(paper.errors.values()) / 20 == pytest.approx(paper.mean, abs=0.0005)
+
+
+def test_the_least_validation_loss_is_chosen_whatever_the_test_says(tmp_path: Path):
+    losses = [0.3, 0.1, 0.2]
+    for order_of_errors in ([0.01, 0.02, 0.03], [0.03, 0.02, 0.01], [0.5, 0.9, 0.1]):
+        for seed, (loss, error) in enumerate(zip(losses, order_of_errors, strict=True)):
+            write(tmp_path, 7, seed, loss=loss, error=error)
+        starts = read_starts(tmp_path)
+        Random(0).shuffle(starts)
+        assert paper_cells(starts)[7, "dmn+"].best.seed == 1
+        best = best_cell(starts, 7)
+        assert best
+        assert best.best.seed == 1
+        assert row(paper_table(starts), "7")[3] == f"{100 * order_of_errors[1]:.1f}"
+
+
+def test_spread_over_starts(tmp_path: Path):
+    for seed, error in enumerate([0.01, 0.02, 0.06]):
+        write(tmp_path, 7, seed, loss=seed, error=error)
+    # Mean 3, deviations -2, -1, 3: the root of 14 / 2.
+    assert row(paper_table(read_starts(tmp_path)), "7")[3:] == [
+        "1.0",
+        "3.0 ± 2.6 (3)",
+        "3 of 9",
+        "3 starts instead of 10",
+    ]
+
+
+def test_ten_starts_of_the_papers_settings_deviate_in_nothing(tmp_path: Path):
+    for seed in range(10):
+        write(tmp_path, 6, seed)
+    assert paper_cells(read_starts(tmp_path))[6, "dmn+"].deviations == []
+
+
+def test_every_deviation_is_named(tmp_path: Path):
+    write(
+        tmp_path,
+        3,
+        data="babi/3 (generated:9000:0, official:en:train)",
+        sources={"train": ["generated:9000:0", "official:en:train"], "valid": ["official:en-valid-10k:valid"]},
+        questions={**WANTED, "training": 10_000},
+    )
+    assert row(paper_table(read_starts(tmp_path)), "3")[-1] == (
+        "trained on generated:9000:0, official:en:train, 10000 training questions, "
+        "valid: official:en-valid-10k:valid, 1 start instead of 10"
+    )
+    write(tmp_path, 17, settings=["training.l2_warmup=40", "model.passes=5"])
+    starts = read_starts(tmp_path)
+    assert row(paper_table(starts), "17")[-1] == "not trained yet"
+    assert row(other_table(starts), "17")[2] == "model.passes=5, training.l2_warmup=40, 1 start instead of 10"
+
+
+def test_the_papers_exceptions_are_no_deviation(tmp_path: Path):
+    for task in (3, 6, 19):
+        write(tmp_path, task)
+    assert all(start.is_papers for start in read_starts(tmp_path))
+
+
+def test_generated_questions_do_not_stand_among_official_ones(tmp_path: Path):
+    write(tmp_path, 5, loss=0.5, error=0.5)
+    write(tmp_path, 5, 1, loss=0.01, error=0.01, data="babi/5 (generated:10000:0)", files={})
+    starts = read_starts(tmp_path)
+    assert row(paper_table(starts), "5")[3] == "50.0"
+    assert row(summary_table(starts), "5")[4] == "50.0"
+    assert row(other_table(starts), "5")[2:4] == ["trained on generated:10000:0, 1 start instead of 10", "1.0"]
+
+
+def test_the_best_settings_are_chosen_by_validation_and_named(tmp_path: Path):
+    write(tmp_path, 17, loss=0.5, error=0.4)
+    write(tmp_path, 17, 1, loss=0.1, error=0.3, variant="dmn3", settings=["training.l2_warmup=40"])
+    write(tmp_path, 17, 2, loss=0.2, error=0.0, settings=["training.l2_warmup=40"])
+    assert row(summary_table(read_starts(tmp_path)), "17")[3:] == ["40.0", "30.0", "dmn3, training.l2_warmup=40"]
+
+
+def test_means_are_over_what_is_there_and_say_so(tmp_path: Path):
+    for variant, error in (("odmn", 0.36), ("dmn2", 0.02), ("dmn3", 0.01), ("dmn+", 0.004)):
+        for task in (2, 6):
+            write(tmp_path, task, variant=variant, error=error)
+    write(tmp_path, 17, error=0.5)
+    starts = read_starts(tmp_path)
+    assert row(ablation_table(starts), "mean of tasks 2, 6")[1::2] == ["35.9", "0.1", "0.7", "0.1"]
+    assert row(ablation_table(starts), "mean of tasks 2, 6")[2::2] == ["36.0", "2.0", "1.0", "0.4"]
+    assert row(ablation_table(starts), "mean of 20")[2::2] == ["-", "-", "-", "-"]
+    assert order(starts).endswith("odmn > dmn2 > dmn3 > dmn+ (the paper's order).")
+    assert "- dmn+: 1, 3, 4, 5, 7," in missing(starts)
+    write(tmp_path, 6, variant="dmn+", error=0.9)
+    assert "(the paper's order is odmn > dmn2 > dmn3 > dmn+)" in order(read_starts(tmp_path))
+
+
+def test_all_twenty_tasks_have_a_mean(tmp_path: Path):
+    for task in range(1, 21):
+        write(tmp_path, task, error=task / 1000)
+    # 1.05 on average.
+    assert row(paper_table(read_starts(tmp_path)), "mean of 20")[1:4] == ["2.8", "4.2", "1.1"]
+
+
+def test_a_start_recorded_twice_counts_once(tmp_path: Path):
+    copy = json.loads(write(tmp_path, 1, error=0.25).read_text())
+    (tmp_path / "babi-1.json").write_text(json.dumps({**copy, "test": {"error": 0.75}}))
+    (start,) = read_starts(tmp_path)
+    assert (start.folder, start.test_error) == ("reproduce", 0.25)
+
+
+def test_starts_in_one_record_are_read_apart(tmp_path: Path):
+    fit = {"best_epoch": 3, "validation_loss": 0.1, "validation_error": 0.2, "epochs": 9, "seconds": 5.0}
+    path = write(tmp_path, 1)
+    inside = {f"start-{i}": {"seed": i, "fit": fit, "test_error": i / 10} for i in (1, 2)}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "starts": inside}))
+    assert [(start.seed, start.test_error) for start in read_starts(tmp_path)] == [(1, 0.1), (2, 0.2)]
+
+
+def test_what_cannot_stand_in_a_table_is_an_error(tmp_path: Path):
+    with pytest.raises(DataError, match="no records of bAbI runs"):
+        read_starts(tmp_path)
+    path = write(tmp_path, 1)
+    write(tmp_path, 1, 1, files={"training": "another hash"})
+    with pytest.raises(
+        DataError, match=r"task 1: .* seed 1 and .* seed 0 were trained or tested on different questions"
+    ):
+        read_starts(tmp_path)
+    path.write_text("{")
+    with pytest.raises(DataError, match="damaged"):
+        read_starts(tmp_path)
+    write(tmp_path, 1, finished=False)
+    with pytest.raises(DataError, match="not the record of a finished run"):
+        read_starts(tmp_path)
+    write(tmp_path, 1, data="scenes")
+    with pytest.raises(DataError, match="not of a bAbI task"):
+        read_starts(tmp_path)
+
+
+def test_the_figures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    write(tmp_path, 2)
+    starts: list[Start] = read_starts(tmp_path)
+    with pytest.raises(DataError, match=r"dmnplus\[report\]"):
+        write_report(starts, tmp_path / "results.md")
