@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dmnplus.data.example import DataError
 from dmnplus.report.published import TASKS, published
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _OURS, _PAPER, _FAINT = "#1b6ca8", "#c4501b", "#9fb8c9"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     # Names inside the file come from this and not from chance; letters stay letters, so that no font's shapes matter.
     "svg.hashsalt": "dmnplus",
     "svg.fonttype": "none",
