@@ -21,8 +21,9 @@ from dmnplus.model.answer import Ranked
 from dmnplus.pretrained import locate
 from dmnplus.training.run import load_model
 
-# Libraries of matrix products take another way, with other roundings, for fewer rows than these.
-LEAST_ROWS = 4
+# What is computed in another order is rounded in another way: matrix products of fewer rows than four, sums over facts
+# and functions of numbers that do not fill a processor's vectors, and convolutions of one picture.
+ROW_STEP, FACT_STEP = 4, 16
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,8 @@ class QuestionAnswerer:
             return [], torch.zeros(0)
         casts = casts or [self.vocabulary.cast(example.facts, example.question) for example in examples]
         questions = self.encode(examples, casts=casts, pictures=pictures)
-        rows = [*range(len(examples)), *[0] * (LEAST_ROWS - len(examples))]
-        batch = questions.batch(torch.tensor(rows))
+        rows = [*range(len(examples)), *[0] * (-len(examples) % ROW_STEP)]
+        batch = questions.batch(torch.tensor(rows)).padded(FACT_STEP)
         output = self.model(batch)
         ranked = self.model.ranked(output, top)
         answers = [

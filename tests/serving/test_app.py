@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from fastapi.testclient import TestClient
+from starlette.testclient import TestClient
 
 STORY = ["mary went to the kitchen.", "john went to the garden.", "mary went back to the office."]
 WHERE = "Where is mary?"
@@ -40,9 +40,14 @@ def test_several_questions_are_answered_together(client: TestClient):
 def test_models_are_listed(client: TestClient):
     listed = client.get("/v1/models").json()
     assert listed["default"] == "moves"
-    assert listed["models"] == [
-        {"name": "moves", "data": "babi/1 (moves)", "test_error": 0.25, "pictures": False, "examples": []}
-    ]
+    assert listed["models"][0] == {
+        "name": "moves",
+        "data": "babi/1 (moves)",
+        "test_error": 0.25,
+        "pictures": False,
+        "examples": [],
+    }
+    assert [model["pictures"] for model in listed["models"]] == [False, True]
 
 
 def test_health_and_readiness(client: TestClient):

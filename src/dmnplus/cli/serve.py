@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -35,12 +36,20 @@ def serve(
     ] = _DEFAULT.batch_wait_ms,
     max_body: Annotated[int, typer.Option(help="Bytes of a request with text.")] = _DEFAULT.max_body,
     max_upload: Annotated[int, typer.Option(help="Bytes of a request with pictures.")] = _DEFAULT.max_upload,
+    max_uploads: Annotated[
+        int, typer.Option(help="Requests with pictures at a time; beyond them, 503.")
+    ] = _DEFAULT.max_uploads,
+    max_connections: Annotated[int, typer.Option(help="Connections at a time.")] = _DEFAULT.max_connections,
     max_facts: Annotated[int, typer.Option(help="Facts of a question.")] = _DEFAULT.max_facts,
     max_words: Annotated[int, typer.Option(help="Words of a question and its facts.")] = _DEFAULT.max_words,
     max_pictures: Annotated[int, typer.Option(help="Pictures of a question.")] = _DEFAULT.max_pictures,
     max_pixels: Annotated[int, typer.Option(help="Pixels of a picture.")] = _DEFAULT.max_pixels,
     read_timeout: Annotated[float, typer.Option(help="Seconds in which a request arrives.")] = _DEFAULT.read_timeout,
     timeout: Annotated[float, typer.Option(help="Seconds in which a question is answered.")] = _DEFAULT.timeout,
+    access_log: Annotated[
+        bool,
+        typer.Option(help="Write a line a request: client, route, status, time, and nothing of what it says."),
+    ] = True,
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, for models that read its regions.")
     ] = None,
@@ -55,6 +64,8 @@ def serve(
         batch_wait_ms=batch_wait_ms,
         max_body=max_body,
         max_upload=max_upload,
+        max_uploads=max_uploads,
+        max_connections=max_connections,
         max_facts=max_facts,
         max_words=max_words,
         max_pictures=max_pictures,
@@ -72,6 +83,8 @@ def serve(
     names = models or shipped()
     if not names:
         raise DataError("no models ship with this copy of the package; give the folder of a run")
+    logging.basicConfig(format="%(asctime)s %(name)s %(levelname)s %(message)s", level=logging.WARNING)
+    logging.getLogger("dmnplus.serving.access").setLevel(logging.INFO if access_log else logging.WARNING)
     with server.listen(config) as listening:
         loaded = load_models(names, weights=weights)
         console = Console(stderr=True)

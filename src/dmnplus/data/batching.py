@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from dmnplus.data.example import DataError, Example, Fact, Picture
 from dmnplus.data.names import Cast, placeholder
@@ -63,6 +64,19 @@ class Batch(_TensorFields):
 
     def __len__(self) -> int:
         return len(self.facts_BF)
+
+    def padded(self, multiple: int) -> Batch:
+        """The same with a multiple of `multiple` facts, those added being no facts, and never one picture alone."""
+        more = (0, -self.facts_BF.shape[1] % multiple)
+        return replace(
+            self,
+            facts_BF=pad(self.facts_BF, more),
+            mask_BF=pad(self.mask_BF, more),
+            places_BF=pad(self.places_BF, more),
+            pictures=self.pictures.repeat(2, 1, 1, 1)
+            if self.pictures is not None and len(self.pictures) == 1
+            else self.pictures,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
-from dmnplus.data.example import Picture
+from dmnplus.data.example import DataError, Picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +44,23 @@ class Pictures(Protocol):
         """Pictures by number: pixels [I, 3, size, size], or regions [I, rows, columns, channels], from 0 to 1 or as
         the backbone gave them."""
         ...
+
+
+class HeldPictures:
+    """Pictures in memory, each as a model reads it."""
+
+    def __init__(self, format: PictureFormat, content: Mapping[Picture, Tensor]) -> None:
+        self.format = format
+        self._numbers = {picture: number for number, picture in enumerate(content)}
+        self._content = list(content.values())
+
+    def index(self, picture: Picture) -> int:
+        if picture not in self._numbers:
+            raise DataError(f"{picture}: is not among the pictures that were read")
+        return self._numbers[picture]
+
+    def read(self, indices: Tensor) -> Tensor:
+        return torch.stack([self._content[number] for number in indices.tolist()])
 
 
 def snake_order(rows: int, columns: int) -> list[int]:

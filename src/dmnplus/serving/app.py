@@ -7,28 +7,37 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, File, Form, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
+from torch import Tensor
 
 from dmnplus.answering import Answer
-from dmnplus.data.example import DataError, Fact
+from dmnplus.data.example import DataError, Fact, Picture
 from dmnplus.data.words import tokenize
 from dmnplus.serving.batching import Batcher, QueueFullError, Timing
 from dmnplus.serving.errors import ApiError, JsonResponse, busy, http_error, internal_error, validation_error
+from dmnplus.serving.limits import Limits
+from dmnplus.serving.metrics import Metrics
 from dmnplus.serving.models import ServedModel
+from dmnplus.serving.observing import Observer
+from dmnplus.serving.pictures import Decoder
 from dmnplus.serving.schemas import (
     AnswerOut,
     Answers,
     ErrorOut,
+    ImageFact,
     Models,
     Question,
     Questions,
     State,
+    Top,
     answer_out,
     model_out,
 )
@@ -49,16 +58,24 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = None) -> FastAPI:
+_FACTS = TypeAdapter(list[str | ImageFact])
+
+
+def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = None) -> Observer:
     """The application that answers with `models`, the first of which is the default."""
     config = config or ServerConfig()
-    batcher = Batcher(limit=config.queue, most=config.max_batch, wait=config.batch_wait_ms / 1000)
+    metrics = Metrics(lambda: batcher.pending)
+    batcher = Batcher(limit=config.queue, most=config.max_batch, wait=config.batch_wait_ms / 1000, watch=metrics.batch)
+    decoder = Decoder(config.max_pixels)
+    asking = _Asking(models, config, batcher)
+    listed = Models(models=[model_out(model) for model in models.values()], default=next(iter(models)))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         batcher.start()
         yield
         await batcher.close()
+        decoder.close()
 
     app = FastAPI(
         title="dmnplus",
@@ -74,9 +91,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
             Exception: internal_error,
         },
     )
-    app.state.batcher = batcher
-    listed = Models(models=[model_out(model) for model in models.values()], default=next(iter(models)))
-    asking = _Asking(models, config, batcher)
+    app.add_middleware(Limits, config=config)
 
     @app.post("/v1/answer", response_model=AnswerOut, responses=_ERRORS)
     async def answer(asked: Question) -> Response:
@@ -88,9 +103,33 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         """Answer several questions, each about sentences of its own."""
         return JsonResponse({"answers": await asking.answer(asked.questions)})
 
+    @app.post("/v1/answer/pictures", response_model=AnswerOut, responses=_ERRORS)
+    async def answer_pictures(
+        question: Annotated[str, Form()],
+        images: Annotated[list[UploadFile], File(description="The pictures' files.")],
+        facts: Annotated[
+            str | None,
+            Form(
+                description='The story as JSON, sentences and pictures by number: ["It rains.", {"image": 0}]. '
+                "Without it, the pictures in order.",
+            ),
+        ] = None,
+        model: Annotated[str | None, Form(description="One of GET /v1/models.")] = None,
+        top: Annotated[Top, Form()] = 5,
+    ) -> Response:
+        """Answer a question about pictures, or pictures and sentences."""
+        used = asking.model(model, pictures=True)
+        if len(images) > config.max_pictures:
+            problem = f"{len(images)} pictures are more than the limit of {config.max_pictures}"
+            raise ApiError(422, "too_many_pictures", problem)
+        told = asking.checked(_mixed(facts, len(images)), question)
+        story, content = await decoder.read(used, told, [image.file for image in images])
+        [(found, timing)] = await asking.results([(used, story, question)], content)
+        return JsonResponse(answer_out(used, found, timing, top))
+
     @app.get("/v1/models", responses={401: _ERRORS[401]})
     async def list_models() -> Models:
-        """The models that answer here, with stories to try."""
+        """The models that answer here, with questions to try."""
         return listed
 
     @app.get("/healthz")
@@ -105,12 +144,48 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
             raise ApiError(503, "not_ready", "no questions are answered now", {"Retry-After": "1"})
         return State(status="ready")
 
+    @app.get("/metrics", response_class=PlainTextResponse, responses={401: _ERRORS[401]})
+    async def show_metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
     @app.get("/", include_in_schema=False)
-    async def page(request: Request) -> Response:
+    async def page() -> Response:
         return FileResponse(PAGE / "index.html")
 
     app.mount("/static", StaticFiles(directory=PAGE), name="static")
-    return app
+    # Around the application and not within it, so that its answers to failures are seen, too.
+    return Observer(app, _paths(app), metrics.request)
+
+
+def _paths(app: FastAPI) -> list[str]:
+    return [path for route in app.routes if (path := getattr(route, "path", "")) != "/static"]
+
+
+def _mixed(facts: str | None, images: int) -> list[str | int]:
+    """A story of sentences and numbers of images, from what was sent as `facts`."""
+    if facts is None:
+        return list(range(images))
+    try:
+        parsed = _FACTS.validate_json(facts)
+    except ValidationError:
+        problem = 'facts: not a JSON list of sentences and {"image": NUMBER}'
+        raise ApiError(422, "invalid", problem) from None
+    told = [fact.image if isinstance(fact, ImageFact) else fact for fact in parsed]
+    if wrong := [fact for fact in told if isinstance(fact, int) and fact >= images]:
+        raise ApiError(422, "invalid", f"facts: there is no image {wrong[0]}; {images} came, numbered from 0")
+    return told
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+Told = TypeVar("Told")
 
 
 class _Asking:
@@ -120,39 +195,50 @@ class _Asking:
         self.models, self.config, self.batcher = models, config, batcher
 
     async def answer(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
+        """Answers to questions about sentences."""
         if len(questions) > self.config.queue:
             raise ApiError(422, "too_many_questions", f"more than {self.config.queue} questions at once; send fewer")
-        asked = [(self._model(q.model), self._checked(q.sentences(), q.question), q.question) for q in questions]
-        results = await self._results(asked)
+        asked = [(self.model(q.model), self.checked(q.sentences(), q.question), q.question) for q in questions]
+        results = await self.results(asked)
         return [
             answer_out(model, answer, timing, q.top)
             for (model, _, _), (answer, timing), q in zip(asked, results, questions, strict=True)
         ]
 
-    def _model(self, name: str | None) -> ServedModel:
-        if name is None:
-            return next(iter(self.models.values()))
-        if name not in self.models:
+    def model(self, name: str | None, *, pictures: bool = False) -> ServedModel:
+        """The model of that name, or the default: the first, or for `pictures` the first that reads them."""
+        if name is not None and name not in self.models:
             raise ApiError(404, "no_such_model", f"there is no such model; there are {', '.join(self.models)}")
+        fit = [model for model in self.models.values() if model.reads_pictures or not pictures]
+        if name is None and fit:
+            return fit[0]
+        if name is None or self.models[name] not in fit:
+            raise ApiError(422, "reads_text_only", "the model reads no pictures; GET /v1/models says which do")
         return self.models[name]
 
-    def _checked(self, facts: list[Any], question: str) -> list[Fact]:
+    def checked(self, facts: list[Told], question: str) -> list[Told]:
+        """`facts`, unless there is nothing to answer, or too much."""
         if not facts:
             raise ApiError(422, "empty_story", "the story is empty; give at least one fact")
         if not question.strip():
             raise ApiError(422, "empty_question", "the question is empty")
         if len(facts) > self.config.max_facts:
-            raise ApiError(
-                422, "too_many_facts", f"{len(facts)} facts are more than the limit of {self.config.max_facts}"
-            )
-        words = sum(len(tokenize(text)) for text in (*facts, question) if isinstance(text, str))
+            problem = f"{len(facts)} facts are more than the limit of {self.config.max_facts}"
+            raise ApiError(422, "too_many_facts", problem)
+        texts = [text for text in (*facts, question) if isinstance(text, str)]
+        if not all(map(_is_text, texts)):
+            raise ApiError(422, "not_text", "half of a surrogate pair is no character; send whole ones")
+        words = sum(len(tokenize(text)) for text in texts)
         if words > self.config.max_words:
             raise ApiError(422, "too_many_words", f"{words} words are more than the limit of {self.config.max_words}")
         return facts
 
-    async def _results(self, asked: Sequence[tuple[ServedModel, Sequence[Fact], str]]) -> list[tuple[Answer, Timing]]:
+    async def results(
+        self, asked: Sequence[tuple[ServedModel, Sequence[Fact], str]], pictures: Mapping[Picture, Tensor] | None = None
+    ) -> list[tuple[Answer, Timing]]:
+        """Answers in the order of the questions, and how long they took."""
         try:
-            futures = self.batcher.submit(asked)
+            futures = self.batcher.submit(asked, pictures or {})
         except QueueFullError:
             raise busy() from None
         try:
@@ -163,5 +249,6 @@ class _Asking:
         except DataError as error:
             raise ApiError(422, "invalid", str(error)) from None
         finally:
+            # Once one has failed nobody waits for the others.
             for future in futures:
                 future.cancel()

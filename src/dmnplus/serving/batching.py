@@ -7,11 +7,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from torch import Tensor
 
 from dmnplus.answering import Answer
-from dmnplus.data.example import DataError, Fact
+from dmnplus.data.example import DataError, Fact, Picture
+from dmnplus.data.pictures import HeldPictures
 from dmnplus.data.words import tokenize
 from dmnplus.serving.models import ServedModel
 
@@ -20,7 +24,9 @@ _LOGGER = logging.getLogger("dmnplus.serving")
 MOST_ANSWERS = 100
 """Answers that are ranked, however few are asked for: one number for all, so that no question changes another's."""
 MOST_CELLS = 400_000
-"""Facts of a batch times the words of its longest: what bounds its memory, half a GB for 80 numbers a word."""
+"""Facts of a batch times the words of its longest: what bounds its memory, 128 MB a tensor of 80 numbers a word."""
+
+_NONE: Mapping[Picture, Tensor] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +45,11 @@ class Job:
     model: ServedModel
     facts: Sequence[Fact]
     question: str
+    pictures: Mapping[Picture, Tensor]
+    """What the model reads of the pictures among the facts."""
     done: asyncio.Future[tuple[Answer, Timing]]
+    size: int
+    """Its facts, a picture counted as its regions."""
     longest: int
     """Words of its longest fact."""
     arrived: float = field(default_factory=time.perf_counter)
@@ -87,14 +97,22 @@ class Batcher:
         await asyncio.to_thread(self._thread.join)
 
     def submit(
-        self, asked: Sequence[tuple[ServedModel, Sequence[Fact], str]]
+        self, asked: Sequence[tuple[ServedModel, Sequence[Fact], str]], pictures: Mapping[Picture, Tensor] = _NONE
     ) -> list[asyncio.Future[tuple[Answer, Timing]]]:
         """Futures of the answers; raises `QueueFullError` and takes none if there is no room for all."""
         if self.pending + len(asked) > self.limit or self._closing:
             raise QueueFullError
         loop = asyncio.get_running_loop()
         jobs = [
-            Job(model, facts, question, loop.create_future(), max(_words(fact) for fact in facts))
+            Job(
+                model,
+                facts,
+                question,
+                pictures,
+                loop.create_future(),
+                size=sum(map(model.places, facts)),
+                longest=max(map(_words, facts)),
+            )
             for model, facts, question in asked
         ]
         self.pending += len(jobs)
@@ -123,7 +141,7 @@ class Batcher:
             facts = longest = 0
             while self._jobs and len(taken) < self.most:
                 job = self._jobs.popleft()
-                more, longer = facts + len(job.facts), max(longest, job.longest)
+                more, longer = facts + job.size, max(longest, job.longest)
                 if taken and (job.model is not taken[0].model or more * longer > MOST_CELLS):
                     left.append(job)
                 else:
@@ -148,7 +166,8 @@ def _answer(jobs: Sequence[Job]) -> Sequence[Answer | Exception]:
     """An answer for every job, or what is wrong with it."""
     answerer = jobs[0].model.answerer
     try:
-        return answerer.answer_many([(job.facts, job.question) for job in jobs], top=MOST_ANSWERS)
+        asked = [(job.facts, job.question) for job in jobs]
+        return answerer.answer_many(asked, top=MOST_ANSWERS, pictures=_pictures(jobs))
     except Exception as error:
         if len(jobs) > 1:
             # One of them is at fault, and the others shall not suffer for it.
@@ -156,6 +175,12 @@ def _answer(jobs: Sequence[Job]) -> Sequence[Answer | Exception]:
         if not isinstance(error, DataError):
             _LOGGER.exception("a question could not be answered")
         return [error]
+
+
+def _pictures(jobs: Sequence[Job]) -> HeldPictures | None:
+    content = {picture: read for job in jobs for picture, read in job.pictures.items()}
+    format = jobs[0].model.answerer.model.pictures
+    return HeldPictures(format, content) if content and format else None
 
 
 def _words(fact: Fact) -> int:

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+_NOT_JSON = {RecursionError: "it is nested too deeply", UnicodeDecodeError: "it is not UTF-8"}
 _CODES = {422: "invalid", 500: "internal"}
 
 
@@ -32,6 +33,8 @@ def error_response(
     status: int, message: str, code: str | None = None, headers: Mapping[str, str] | None = None
 ) -> Response:
     code = code or _CODES.get(status) or HTTPStatus(status).phrase.lower().replace(" ", "_")
+    # A message may quote what was sent, and that need not be text that can be sent back.
+    message = message.encode("utf-8", "replace").decode()
     return JsonResponse({"error": {"code": code, "message": message}}, status, headers)
 
 
@@ -46,6 +49,8 @@ class JsonResponse(Response):
 
 async def http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if reason := _NOT_JSON.get(type(error.__cause__)):
+        return error_response(400, f"the body is not JSON: {reason}", "not_json")
     return error_response(error.status_code, str(error.detail), getattr(error, "code", None), error.headers)
 
 

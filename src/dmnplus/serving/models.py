@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dmnplus.answering import QuestionAnswerer, load
-from dmnplus.data.example import DataError, Example
+from dmnplus.data.example import DataError, Example, Fact, Picture
 from dmnplus.pretrained import locate, read_examples
 from dmnplus.training.files import RUN, WEIGHTS, read_json
 
@@ -31,6 +31,11 @@ class ServedModel:
     @property
     def reads_pictures(self) -> bool:
         return self.answerer.model.pictures is not None
+
+    def places(self, fact: Fact) -> int:
+        """How many facts the network reads one as: a picture is its regions."""
+        pictures = self.answerer.model.pictures
+        return pictures.rows * pictures.columns if pictures and isinstance(fact, Picture) else 1
 
 
 def load_models(names: Sequence[str], *, weights: Path | None = None) -> dict[str, ServedModel]:

@@ -52,6 +52,14 @@ class Questions(BaseModel):
     questions: Annotated[list[Question], Field(min_length=1)]
 
 
+class ImageFact(BaseModel):
+    """One of the request's `images`, from 0."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    image: Annotated[int, Field(ge=0)]
+
+
 class Ranked(BaseModel):
     answer: str
     probability: float
@@ -141,7 +149,7 @@ def answer_out(model: ServedModel, answer: Answer, timing: Timing, top: int) -> 
         "probability": answer.probability,
         "ranked": [{"answer": text, "probability": p} for text, p in answer.ranked[:top]],
         "facts": [
-            {"kind": "picture", "index": int(fact.path)}
+            {"kind": "picture", "index": int(Path(fact.path).name)}
             if isinstance(fact, Picture)
             else {"kind": "sentence", "text": fact}
             for fact in answer.facts

@@ -12,6 +12,7 @@ import uvicorn
 from dmnplus.data.example import DataError
 from dmnplus.serving.app import create_app
 from dmnplus.serving.models import ServedModel
+from dmnplus.serving.protocol import bounded
 from dmnplus.serving.settings import ServerConfig
 
 
@@ -31,19 +32,25 @@ def address(listening: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def serve(models: Mapping[str, ServedModel], config: ServerConfig, listening: socket.socket) -> None:
-    """Answer requests until SIGINT or SIGTERM; what has been accepted by then is still answered."""
-    server = uvicorn.Server(
+def build(models: Mapping[str, ServedModel], config: ServerConfig) -> uvicorn.Server:
+    """The server, which `run(sockets=[...])` starts."""
+    return uvicorn.Server(
         uvicorn.Config(
             create_app(models, config),
             access_log=False,
+            log_config=None,
             log_level="warning",
             server_header=False,
+            http=bounded(config),
             ws="none",
             timeout_graceful_shutdown=round(config.timeout) + 1,
         )
     )
+
+
+def serve(models: Mapping[str, ServedModel], config: ServerConfig, listening: socket.socket) -> None:
+    """Answer requests until SIGINT or SIGTERM; what has been accepted by then is still answered."""
     # Once it has stopped, uvicorn sends itself the signal that stopped it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
-        server.run(sockets=[listening])
+        build(models, config).run(sockets=[listening])

@@ -7,6 +7,12 @@ from dataclasses import dataclass
 MIB = 2**20
 
 
+_COUNTS = (
+    *("queue", "max_batch", "max_body", "max_upload", "max_uploads", "max_connections"),
+    *("max_facts", "max_words", "max_pixels"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """Where a server listens, and what it takes."""
@@ -26,6 +32,10 @@ class ServerConfig:
     """Bytes of a request with text."""
     max_upload: int = 16 * MIB
     """Bytes of a request with pictures."""
+    max_uploads: int = 16
+    """Requests with pictures that are read or answered at a time."""
+    max_connections: int = 1000
+    """Connections that are open at a time."""
     max_facts: int = 1000
     """Facts of a question."""
     max_words: int = 5000
@@ -40,7 +50,7 @@ class ServerConfig:
     """Seconds in which a question has to be answered, and in which a server that is stopped finishes."""
 
     def __post_init__(self) -> None:
-        for name in ("queue", "max_batch", "max_body", "max_upload", "max_facts", "max_words", "max_pixels"):
+        for name in _COUNTS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         for name in ("read_timeout", "timeout"):

@@ -20,7 +20,7 @@ MAX_PIXELS = 89_478_485
 
 # Pillow would hand an EPS file to Ghostscript, which runs what is written in it, and guesses at formats without a
 # signature. A format that this copy of Pillow lacks is left out.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM", "ICO")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "HEIF", "JPEG2000", "PPM")
 _ENDINGS = "jpg jpeg jpe jfif png apng gif bmp tif tiff webp avif heic heif jp2 ppm pgm pbm pnm ico"
 SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())
 """Endings by which pictures are found in a folder; a file's content decides how it is read."""
@@ -47,12 +47,11 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS) -
     if not path.is_file():
         raise DataError(f"{path}: {'is not a file' if path.exists() else 'there is no such file'}; check the path")
     try:
-        with _pillow_limit_lifted():
-            image = Image.open(path, formats=_readable())
+        image = _open(path, max_pixels)
         with image:
             _check_size(path, image, max_pixels)
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or max_pixels):
-                with _pillow_limit_lifted():
+                with _pillow_limit(None):
                     image.load()
             else:
                 image.load()
@@ -102,20 +101,28 @@ def find_images(path: Path) -> list[str]:
     return names
 
 
-def _readable() -> list[str]:
+def _open(path: Path, max_pixels: int) -> Image.Image:
+    """The picture, not decoded yet."""
     from PIL import Image
 
     Image.init()
-    return [name for name in _FORMATS if name in Image.OPEN]
+    readable = [name for name in _FORMATS if name in Image.OPEN]
+    try:
+        # Pillow warns, or raises without the sizes, before a limit of ours could be looked at.
+        with _pillow_limit(None):
+            return Image.open(path, formats=readable)
+    except Image.UnidentifiedImageError:
+        # An icon is decoded at once, and may be larger than it says; twice its limit is where Pillow raises.
+        with _pillow_limit(max_pixels // 2):
+            return Image.open(path, formats=["ICO"])
 
 
 @contextmanager
-def _pillow_limit_lifted() -> Iterator[None]:
-    """Pillow warns, or raises without the sizes, before a limit of ours could be looked at."""
+def _pillow_limit(pixels: int | None) -> Iterator[None]:
     from PIL import Image
 
     with _PILLOW_LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, pixels
         try:
             yield
         finally:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from dmnplus.data.example import DataError, Picture
 from dmnplus.data.location import cache_folder
 from dmnplus.data.pictures import PictureFormat, Pictures
-from dmnplus.vision.backbones import OFFICIAL, load_backbone
+from dmnplus.vision.backbones import OFFICIAL, Backbone, load_backbone
 from dmnplus.vision.extract import extract_features
+from dmnplus.vision.image import MAX_PIXELS, read_pixels
 from dmnplus.vision.pixels import Pixels
 from dmnplus.vision.store import FeatureStore
 
@@ -44,7 +49,27 @@ def open_pictures(
     return features
 
 
-def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
+def read_pictures(
+    pictures: Iterable[Picture], wanted: PictureFormat, *, weights: Path | None = None, max_pixels: int = MAX_PIXELS
+) -> dict[Picture, Tensor]:
+    """Each of `pictures` as a model reads it that `wanted` it so; unlike `open_pictures` this keeps nothing on disk.
+
+    Raises `DataError` for one that cannot be read, or has more than `max_pixels` pixels.
+    """
+    pixels = {
+        picture: torch.from_numpy(read_pixels(picture, wanted.size, max_pixels=max_pixels))
+        for picture in dict.fromkeys(pictures)
+    }
+    if wanted.kind == "pixels":
+        return {picture: pixels_SS3.permute(2, 0, 1).float() / 255 for picture, pixels_SS3 in pixels.items()}
+    backbone = _backbone(wanted, weights)
+    # As a store holds them.
+    return {picture: backbone(pixels_SS3[None])[0].half().float() for picture, pixels_SS3 in pixels.items()}
+
+
+# A server reads pictures with the same one all its life.
+@lru_cache(maxsize=1)
+def _backbone(wanted: PictureFormat, weights: Path | None) -> Backbone:
     grid = wanted.rows, wanted.columns
     backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL, grid=grid)
     if backbone.description["weights"] != wanted.weights:
@@ -52,6 +77,11 @@ def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path |
             f"the model reads regions of {wanted.backbone} with other weights (SHA-256 {wanted.weights[:12]}...); give "
             "those by --weights FILE"
         )
+    return backbone
+
+
+def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
+    backbone = _backbone(wanted, weights)
     named = {
         str(Path(picture.path).resolve()) + str(picture).removeprefix(picture.path): picture for picture in pictures
     }

@@ -1,0 +1,243 @@
+"""What a server refuses, and how; with it, what it tells and does not tell."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from tests.serving import hostile
+from tests.serving.conftest import Start, served
+
+ASKED = {"facts": ["mary went to the kitchen."], "question": "Where is mary?"}
+JSON = {"Content-Type": "application/json"}
+
+
+def problem(response: httpx.Response) -> tuple[int, str]:
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    return response.status_code, response.json()["error"]["code"]
+
+
+def talk(address: str, *pieces: bytes, pause: float = 0) -> bytes:
+    """Everything that comes back for these bytes, sent one after the other."""
+    parts = urlsplit(address)
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
+        for piece in pieces:
+            try:
+                connection.sendall(piece)
+            except OSError:
+                break
+            time.sleep(pause)
+        received = b""
+        try:
+            while more := connection.recv(65536):
+                received += more
+        except ConnectionError:
+            pass
+        return received
+
+
+def request(headers: str, path: str = "/v1/answer") -> bytes:
+    return f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n{headers}\r\n".encode()
+
+
+def test_a_token_is_asked_for_where_it_matters(start: Start):
+    address = start(token="se-cret")
+    with httpx.Client(base_url=address) as client:
+        for path in ("/v1/models", "/metrics"):
+            refused = client.get(path)
+            assert problem(refused) == (401, "unauthorized")
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert client.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+            assert client.get(path, headers={"Authorization": "bearer se-cret"}).status_code == 200
+        assert client.post("/v1/answer", json=ASKED).status_code == 401
+        assert client.post("/v1/answer", json=ASKED, headers={"Authorization": b"Bearer \xe9"}).status_code == 401
+        for path in ("/", "/healthz", "/readyz", "/openapi.json", "/static/app.js"):
+            assert client.get(path).status_code == 200
+
+
+def test_bodies_are_bounded_in_type_size_and_form(start: Start):
+    address = start(max_body=10_000)
+    with httpx.Client(base_url=address) as client:
+
+        def post(content: bytes, headers: dict[str, str] = JSON) -> tuple[int, str]:
+            return problem(client.post("/v1/answer", content=content, headers=headers))
+
+        def pieces():
+            for _ in range(100):
+                yield b"x" * 1_000
+
+        assert post(json.dumps(ASKED).encode(), {"Content-Type": "text/plain"}) == (415, "unsupported_media_type")
+        assert post(b"x" * 10_001) == (413, "too_large")
+        # Chunks, and no word of how many there will be.
+        assert problem(client.post("/v1/answer", content=pieces(), headers=JSON)) == (413, "too_large")
+        assert post(b'{"facts": [') == (400, "not_json")
+        assert post(b"[" * 9_000) == (400, "not_json")
+        assert post(b'{"question": "\xff", "facts": ["x"]}') == (400, "not_json")
+        assert post(b'{"question": "x", "facts": ["\\ud800"]}') == (422, "not_text")
+        assert post(b'{"question": "x", "facts": ["x"], "\\ud800": 1}') == (422, "invalid")
+        assert post(b'{"question": "x", "facts": ["x"], "top": NaN}') == (422, "invalid")
+        assert post(b'{"question": "x", "facts": ["x"], "top": 1e999}') == (422, "invalid")
+        assert post(b"") == (422, "invalid")
+        assert post(b"null") == (422, "invalid")
+        form = {"Content-Type": "multipart/form-data"}
+        assert problem(client.post("/v1/answer/pictures", content=b"x", headers=form))[0] == 400
+        assert problem(client.get("/nothing")) == (404, "not_found")
+        assert problem(client.get("/static/../app.py"))[0] == 404
+        assert problem(client.get("/static/%2e%2e/app.py"))[0] == 404
+        assert problem(client.delete("/v1/answer")) == (405, "method_not_allowed")
+        assert client.post("/v1/answer", json=ASKED).status_code == 200
+
+
+def test_a_huge_body_is_neither_kept_nor_waited_for(start: Start):
+    address = start()
+    announced = talk(address, request("Content-Length: 104857600\r\n"))
+    assert announced.startswith(b"HTTP/1.1 413")
+    sent = talk(address, request("Transfer-Encoding: chunked\r\n"), *[b"100000\r\n" + b"x" * 0x100000 + b"\r\n"] * 5)
+    assert sent.startswith(b"HTTP/1.1 413")
+    assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_slow_clients_are_told_and_let_go(start: Start):
+    address = start(read_timeout=0.3)
+    with ThreadPoolExecutor(4) as pool:
+        silent = pool.submit(talk, address)
+        headers = pool.submit(talk, address, b"POST /v1/answer HTTP/1.1\r\nHost: x\r\n")
+        body = pool.submit(talk, address, request("Content-Length: 100\r\n"), *[b"{"] * 5, pause=0.1)
+        assert body.result().startswith(b"HTTP/1.1 408")
+        assert headers.result().startswith(b"HTTP/1.1 408")
+        assert silent.result().startswith(b"HTTP/1.1 408")
+    assert httpx.post(f"{address}/v1/answer", json=ASKED).status_code == 200
+
+
+def test_what_is_not_http_is_told_so(start: Start):
+    address = start()
+    assert talk(address, b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400")
+    large = b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: " % i + b"x" * 1000 + b"\r\n" for i in range(100))
+    assert talk(address, large).startswith(b"HTTP/1.1 431")
+    assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_connections_are_bounded(start: Start):
+    address = start(max_connections=2)
+    parts = urlsplit(address)
+    with (
+        socket.create_connection((parts.hostname, parts.port)),
+        socket.create_connection((parts.hostname, parts.port)),
+    ):
+        time.sleep(0.2)
+        refused = talk(address)
+    assert refused.startswith(b"HTTP/1.1 503")
+    assert b"retry-after: 1" in refused
+
+
+def test_more_than_the_queue_holds_gets_503_and_nothing_else(start: Start):
+    gate = threading.Event()
+    model = served("gated")
+    answer_many = model.answerer.answer_many
+
+    def gated(*arguments, **named):
+        gate.wait()
+        return answer_many(*arguments, **named)
+
+    model.answerer.answer_many = gated
+    address = start({"gated": model}, queue=4)
+    with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor(20) as pool:
+        asked = [pool.submit(client.post, "/v1/answer", json=ASKED) for _ in range(20)]
+        while sum(future.done() for future in asked) < 16:
+            time.sleep(0.01)
+        refused = [future.result() for future in asked if future.done()]
+        assert {problem(response) for response in refused} == {(503, "busy")}
+        assert {response.headers["retry-after"] for response in refused} == {"1"}
+        gate.set()
+        assert sorted(future.result().status_code for future in asked) == [200] * 4 + [503] * 16
+        assert problem(client.post("/v1/answers", json={"questions": [ASKED] * 5})) == (422, "too_many_questions")
+
+
+def test_an_answer_that_takes_too_long_is_504(start: Start):
+    gate = threading.Event()
+    model = served("gated")
+    answer_many = model.answerer.answer_many
+
+    def gated(*arguments, **named):
+        gate.wait()
+        return answer_many(*arguments, **named)
+
+    model.answerer.answer_many = gated
+    address = start({"gated": model}, timeout=0.2)
+    assert problem(httpx.post(f"{address}/v1/answer", json=ASKED)) == (504, "timeout")
+    gate.set()
+    assert httpx.post(f"{address}/v1/answer", json=ASKED).status_code == 200
+
+
+def test_an_error_of_one_question_is_not_that_of_its_neighbours(start: Start):
+    model = served("picky")
+    answer_many = model.answerer.answer_many
+
+    def picky(asked, **named):
+        if any(question == "fail" for _, question in asked):
+            raise RuntimeError("secret")
+        return answer_many(asked, **named)
+
+    model.answerer.answer_many = picky
+    address = start({"picky": model}, batch_wait_ms=200)
+    with ThreadPoolExecutor(3) as pool:
+        good = [pool.submit(httpx.post, f"{address}/v1/answer", json=ASKED) for _ in range(2)]
+        bad = pool.submit(httpx.post, f"{address}/v1/answer", json={**ASKED, "question": "fail"})
+        assert [future.result().status_code for future in good] == [200, 200]
+        assert problem(bad.result()) == (500, "internal")
+        assert "secret" not in bad.result().text
+
+
+def test_the_log_names_requests_and_not_what_they_say(start: Start, caplog: pytest.LogCaptureFixture):
+    address = start()
+    with caplog.at_level(logging.INFO, "dmnplus.serving.access"):
+        httpx.post(f"{address}/v1/answer", json=ASKED)
+        httpx.get(f"{address}/where-is-mary")
+    lines = [record.getMessage() for record in caplog.records if record.name == "dmnplus.serving.access"]
+    assert "POST /v1/answer 200" in lines[0]
+    assert "GET other 404" in lines[1]
+    assert "mary" not in caplog.text
+
+
+def test_metrics_count_requests_and_batches(start: Start):
+    address = start()
+    httpx.post(f"{address}/v1/answers", json={"questions": [ASKED] * 3})
+    httpx.get(f"{address}/nothing")
+    lines = httpx.get(f"{address}/metrics").text.splitlines()
+    assert 'dmnplus_requests_total{method="POST",route="/v1/answers",status="200"} 1.0' in lines
+    assert 'dmnplus_requests_total{method="GET",route="other",status="404"} 1.0' in lines
+    assert 'dmnplus_questions_total{model="moves"} 3.0' in lines
+    assert "dmnplus_pending_questions 0.0" in lines
+
+
+def test_hostile_files_are_answered_and_survived(start: Start, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    address = start()
+    with httpx.Client(base_url=address, timeout=60) as client:
+
+        def post(name: str, content: bytes) -> httpx.Response:
+            return client.post(
+                "/v1/answer/pictures", data={"question": "Where is mary?"}, files={"images": (name, content)}
+            )
+
+        answered = {name: post(name, content) for name, content in hostile.files().items()}
+        assert {name: problem(response) for name, response in answered.items()} == dict.fromkeys(
+            answered, (422, "bad_picture")
+        )
+        for response in answered.values():
+            assert response.json()["error"]["message"].startswith("images[0]: ")
+            assert str(tmp_path) not in response.text
+        for name, content in hostile.polyglots().items():
+            assert post(name, content).status_code == 200
+        for name in hostile.NAMES:
+            assert post(name, hostile.png()).status_code in (200, 400), name
+        assert client.post("/v1/answer", json=ASKED).status_code == 200
+    assert list(tmp_path.rglob("*")) == []
