@@ -37,17 +37,28 @@ export function answer({ model, facts, question, pictures }, signal) {
   return call("v1/answer/pictures", { form, signal });
 }
 
-/** Answers of several questions, in their order: one request where all are text. */
+/** Answers of several questions, in their order: those that are all text in as few requests as the server takes. */
 export async function answers(questions, signal) {
-  if (questions.length > 1 && questions.every(({ facts }) => facts.every((fact) => fact.kind === "sentence"))) {
-    return (await call("v1/answers", { json: { questions: questions.map(textQuestion) }, signal })).answers;
-  }
+  const isText = questions.every(({ facts }) => facts.every((fact) => fact.kind === "sentence"));
   const given = [];
-  for (const question of questions) given.push(await answer(question, signal));
+  if (questions.length === 1 || !isText) {
+    for (const question of questions) given.push(await answer(question, signal));
+    return given;
+  }
+  const asked = questions.map(textQuestion);
+  const longest = Math.max(...asked.map((one) => JSON.stringify(one).length));
+  const atOnce = Math.max(1, Math.min(MOST_AT_ONCE, Math.floor(MOST_LETTERS / longest)));
+  for (let start = 0; start < asked.length; start += atOnce) {
+    const json = { questions: asked.slice(start, start + atOnce) };
+    given.push(...(await call("v1/answers", { json, signal })).answers);
+  }
   return given;
 }
 
 const TOP = 5;
+// Well below what a server takes in one request unless told otherwise (256 questions, 1 MiB).
+const MOST_AT_ONCE = 64;
+const MOST_LETTERS = 200_000;
 
 function textQuestion({ model, facts, question }) {
   return { model, facts: facts.map((fact) => fact.text), question, top: TOP };
