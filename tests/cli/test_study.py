@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 
 def test_studies_are_listed_in_the_order_of_the_questions(dmnplus):
     result = dmnplus("study")
@@ -20,3 +22,14 @@ def test_a_page_without_a_record_is_an_error(dmnplus, tmp_path: Path):
     result = dmnplus("study", "passes", "--page", "--records", tmp_path)
     assert result.status == 2
     assert "passes.json: no such record; `dmnplus study passes` makes it" in result.err
+
+
+def test_ctrl_c_says_that_what_is_trained_is_kept(dmnplus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dmnplus.studies.running.train_runs", interrupted)
+    result = dmnplus("study", "passes", "--out", tmp_path / "arms", "--records", tmp_path)
+    assert result.status == 130
+    assert "keeps what is trained, and the same command goes on from there" in result.err
+    assert not (tmp_path / "passes.json").exists()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 UNTIED, TIED, LARGER = "untied", "tied", "tied, as many weights"
-NETWORKS = {UNTIED: (), TIED: ("model.tied=true",), LARGER: ("model.tied=true", "model.hidden=45")}
+NETWORKS = {UNTIED: (), TIED: ("model.tied=true",), LARGER: ("model.tied=true", "model.hidden=44")}
 STORIES = {"4,000 questions": Stories(2), "1,500 questions": Stories(2, questions=1500)}
 
 
