@@ -1,6 +1,6 @@
 """Everything that is measured, ours beside a baseline in plain PyTorch; `make bench` runs it.
 
-    python -m benchmarks.run [--quick] [--only SECTION] [--threads N] [--device cuda] [--out FILE.json]
+    python -m benchmarks.run [--quick | --tiny] [--only SECTION] [--threads N] [--device cuda] [--out FILE.json]
 
 First it checks that ours and the baseline are the same network, with the same weights the same logits and gradients;
 without that, nothing is timed. benchmarks/README.md says what each table means.
@@ -23,9 +23,10 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks import sections
+from benchmarks import goals, sections
 from benchmarks.baseline import FUSIONS, assert_parity, copy_weights
 from benchmarks.sections import Bench
+from benchmarks.timing import CLOCKS
 from benchmarks.workload import Shape, baseline_network, batch_of, our_network
 from dmnplus import kernels
 
@@ -40,7 +41,7 @@ SECTIONS: dict[str, Callable[[Bench], Any]] = {
     "restarts": sections.restarts,
     "learn": sections.learn,
 }
-"""In the order of running. `learn` takes long and `restarts` is meant for GPUs: they run where they are asked for."""
+"""In the order of running. `restarts` is meant for GPUs, and `learn` takes long: see `_chosen`."""
 
 
 def main() -> None:
@@ -48,6 +49,8 @@ def main() -> None:
     device = torch.device(arguments.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit("--device cuda: PyTorch finds no GPU here")
+    if arguments.clock == "cpu" and arguments.threads > 1:
+        sys.exit("--clock cpu adds the time of all threads up; give --threads 1 with it")
     torch.set_num_threads(arguments.threads)
     try:
         kernels.set_backend(arguments.backend)
@@ -55,7 +58,18 @@ def main() -> None:
         sys.exit(f"--backend {arguments.backend}: {error}")
     # Tables are not folded where the output is no terminal.
     console = Console() if sys.stdout.isatty() else Console(width=140)
-    bench = Bench(console, device, arguments.backend, arguments.fusion, arguments.quick, arguments.seconds)
+    size = "tiny" if arguments.tiny else "quick" if arguments.quick else "full"
+    seconds = arguments.seconds or (1.5 if arguments.quick else 2.5)
+    bench = Bench(
+        console=console,
+        device=device,
+        backend=arguments.backend,
+        fusion=arguments.fusion,
+        size=size,
+        seconds=seconds,
+        learn_seconds=arguments.learn_seconds,
+        clock=arguments.clock,
+    )
     report: dict[str, Any] = {"machine": _machine(device), "options": _options(arguments), "sections": {}}
     console.print(" · ".join(f"{key} {value}" for key, value in report["machine"].items()), highlight=False)
     _check(bench)
@@ -66,38 +80,40 @@ def main() -> None:
         finally:
             # Each section is written as it ends: hours of figures do not hang on the last one.
             report["seconds"] = {**report.get("seconds", {}), name: round(time.perf_counter() - start, 1)}
+            report["goals"] = goals.reached(report["sections"], device)
             _write(arguments.out, report)
+    bench.show(goals.table(bench, report["goals"]))
     console.print(f"all figures in {arguments.out}", highlight=False, soft_wrap=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small sizes and few repeats: does everything work?")
+    parser.add_argument("--quick", action="store_true", help="only the sizes that have a goal, about 3 minutes")
+    parser.add_argument("--tiny", action="store_true", help="smallest sizes, no figures worth reading: does it work?")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; may be repeated")
-    parser.add_argument("--learn", action="store_true", help="also the time to learn bAbI tasks 1 and 2 (about 15 min)")
+    parser.add_argument("--learn-seconds", type=float, default=240.0, help="of training a bAbI task at most")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--backend", choices=kernels.BACKENDS, default=kernels.get_backend(), help="of our kernels")
     parser.add_argument("--fusion", choices=FUSIONS, default="cell", help="the baseline's input fusion layer")
-    parser.add_argument("--seconds", type=float, default=6.0, help="spent on each pair of figures, about")
+    parser.add_argument("--seconds", type=float, help="spent on each pair of figures, about; default 2.5, quick 1.5")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: processor time, on a busy machine")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"), help="where the figures go, as JSON")
     return parser.parse_args()
 
 
 def _chosen(arguments: argparse.Namespace) -> list[str]:
-    if arguments.only:
-        chosen = set(arguments.only)
-    else:
-        chosen = set(SECTIONS) - {"learn"} - (set() if arguments.device.startswith("cuda") else {"restarts"})
-    if arguments.learn:
-        chosen.add("learn")
+    chosen = set(SECTIONS) - (set() if arguments.device.startswith("cuda") else {"restarts"})
+    if arguments.quick or arguments.tiny:
+        chosen -= {"learn"}
+    chosen = set(arguments.only or chosen)
     return [name for name in SECTIONS if name in chosen]
 
 
 def _check(bench: Bench) -> None:
     """Speed counts only where the results agree."""
     shapes = [Shape(facts=17, batch=9), Shape(facts=5, batch=3, hidden=512)]
-    for shape in shapes[:1] if bench.quick else shapes:
+    for shape in shapes if bench.size == "full" else shapes[:1]:
         ours = our_network(shape, bench.device)
         baseline = baseline_network(shape, bench.device, fusion=bench.fusion)
         copy_weights(ours, baseline)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -27,13 +27,16 @@ from dmnplus.data.babi import find_babi, read_babi
 from dmnplus.data.batching import Batch, encode
 from dmnplus.data.example import DataError, iter_sentences, split_validation
 from dmnplus.data.vocabulary import Vocabulary
+from dmnplus.training.batched import train_together
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.run import build
 from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig
 
 Figures = list[dict[str, Any]]
 
-_LONGEST_STEP = 20.0
+Size = Literal["full", "quick", "tiny"]
+_Sizes = TypeVar("_Sizes")
+_LONGEST_STEP = 2.0
 """Seconds: a baseline that takes longer for one step is not waited for."""
 
 
@@ -45,13 +48,18 @@ class Bench:
     device: torch.device
     backend: str
     fusion: Fusion
-    quick: bool
+    size: Size
     seconds: float
+    learn_seconds: float
+    clock: str
+
+    def pick(self, full: _Sizes, quick: _Sizes, tiny: _Sizes) -> _Sizes:
+        return {"full": full, "quick": quick, "tiny": tiny}[self.size]
 
     def turns(self, runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-        if self.quick:
-            return in_turns(runs, self.device, seconds=0.0, least=2, most=2)
-        return in_turns(runs, self.device, seconds=self.seconds)
+        if self.size == "tiny":
+            return in_turns(runs, self.device, seconds=0.0, least=2, most=2, clock=self.clock)
+        return in_turns(runs, self.device, seconds=self.seconds, clock=self.clock)
 
     def table(self, title: str, *columns: str) -> Table:
         table = Table(caption=title, box=None, header_style="dim")
@@ -72,16 +80,18 @@ class Bench:
 def speed(bench: Bench) -> Figures:
     """Training step and inference, ours beside the baseline."""
     found: Figures = []
-    hiddens, batches, facts = (
-        ((80,), (1, 4), (1, 10)) if bench.quick else ((80, 512), (1, 128, 1024), (1, 10, 40, 130, 1000))
-    )
+    hiddens = bench.pick((80, 512), (80,), (8,))
+    batches = bench.pick((1, 128, 1024), (128,), (3,))
+    facts = bench.pick((1, 10, 40, 130, 1000), (10, 40, 130), (1, 4))
     for what in ("training", "inference"):
         columns = ("facts", "batch", "hidden", "baseline ms", "ours ms", "ratio", "quartiles", "rounds")
         table = bench.table(f"{what}, ours beside the baseline", *columns)
         for hidden in hiddens:
             for batch in batches:
                 before: tuple[int, float] | None = None
-                for F in facts:
+                # On a GPU also the 196 regions of a picture.
+                pictures = (196,) if bench.device.type == "cuda" and bench.size != "tiny" else ()
+                for F in sorted({*facts, *pictures}):
                     shape = Shape(facts=F, batch=batch, hidden=hidden)
                     if (why := _too_much(bench, shape, what, before)) is not None:
                         bench.skip(f"{what}, {shape}", why)
@@ -101,14 +111,17 @@ def limit(bench: Bench) -> Figures:
     found: Figures = []
     product, operations = large_product(bench.device)
     columns = ("run", "facts", "hidden", "GFLOP", "at the limit ms", "ours ms", "share", "quartiles", "rate GFLOP/s")
-    batch = 4 if bench.quick else 128
+    batch = bench.pick(128, 128, 4)
     table = bench.table(f"share of the arithmetic limit, batch {batch}", *columns)
-    facts = (10,) if bench.quick else (10, 40, 130, 1000)
-    for hidden in (80,) if bench.quick else (80, 512):
+    facts = bench.pick((10, 40, 130, 1000), (40,), (4,))
+    for hidden in bench.pick((80, 512), (80,), (8,)):
         for F in facts:
             shape = Shape(facts=F, hidden=hidden, batch=batch)
             pair = Pair.of(shape, bench.device, bench.fusion)
             for what, count in (("training", training_operations(shape)), ("inference", forward_operations(shape))):
+                if count * _seconds_an_operation(bench) > _LONGEST_STEP:
+                    bench.skip(f"{what}, {shape}", f"a step has {count / 1e9:.0f} GFLOP")
+                    continue
                 if (why := _no_room(bench, 0.5 * baseline_bytes(shape, training=what == "training"))) is not None:
                     bench.skip(f"{what}, {shape}", why)
                     continue
@@ -144,16 +157,15 @@ def limit(bench: Bench) -> Figures:
 def scaling(bench: Bench) -> Figures:
     """The cost of a training step against each size, all others at 40 facts, batch 128, hidden 80, 3 passes."""
     sizes: dict[str, Sequence[int]] = {
-        "facts": (10, 20, 40, 80, 160, 320),
-        "batch": (1, 8, 32, 128, 512),
-        "passes": (1, 2, 3, 5, 8),
-        "hidden": (20, 40, 80, 160, 320, 512),
+        "facts": bench.pick((10, 20, 40, 80, 160, 320), (10, 40, 160), (2, 4, 8)),
+        "batch": bench.pick((1, 8, 32, 128, 512), (8, 32, 128), (1, 2, 4)),
+        "passes": bench.pick((1, 2, 3, 5, 8), (1, 3, 8), (1, 2, 3)),
+        "hidden": bench.pick((20, 40, 80, 160, 320, 512), (40, 80, 160), (4, 8, 16)),
     }
+    middle = bench.pick(Shape(facts=40), Shape(facts=40), Shape(facts=4, batch=3, hidden=8))
     found: Figures = []
     table = bench.table("cost of a training step", "against", "sizes", "network", "ms", "exponent", "of the last three")
-    for axis, values in sizes.items():
-        taken = values[:3] if bench.quick else values
-        middle = Shape(facts=10, batch=4) if bench.quick else Shape(facts=40)
+    for axis, taken in sizes.items():
         times: dict[str, list[float]] = {"baseline": [], "ours": []}
         for value in taken:
             shape = replace(middle, **{axis: value})
@@ -182,12 +194,12 @@ def scaling(bench: Bench) -> Figures:
 def memory(bench: Bench) -> Figures:
     """Peak memory of a training step, each in a process of its own."""
     found: Figures = []
-    table = bench.table(
-        "peak memory of a training step, batch 128", "facts", "hidden", "baseline MB", "ours MB", "ours"
-    )
-    sizes = [(10, 80)] if bench.quick else [(10, 80), (40, 80), (130, 80), (1000, 80), (40, 512), (130, 512)]
+    batch = bench.pick(128, 128, 4)
+    columns = ("facts", "hidden", "baseline MB", "ours MB", "ours")
+    table = bench.table(f"peak memory of a training step, batch {batch}", *columns)
+    sizes = bench.pick([(10, 80), (40, 80), (130, 80), (1000, 80), (40, 512), (130, 512)], [(130, 80)], [(4, 8)])
     for F, hidden in sizes:
-        shape = Shape(facts=F, hidden=hidden)
+        shape = Shape(facts=F, hidden=hidden, batch=batch)
         if (why := _no_room(bench, baseline_bytes(shape, training=True))) is not None:
             bench.skip(f"memory, {shape}", why)
             continue
@@ -226,13 +238,13 @@ def latency(bench: Bench) -> Figures:
     def answer(i: int) -> None:
         answerer.answer(stories[i % len(stories)], "Where is Mary?")
 
-    calls = 20 if bench.quick else 3000
+    calls = bench.pick(3000, 1000, 20)
     found: Figures = []
     table = bench.table("one answer, 10 facts, batch 1", "what", "median ms", "99th percentile ms", "calls")
     for name, run in (("QuestionAnswerer.answer", answer), ("bare network", network)):
         for i in range(calls // 10):
             run(i)
-        seconds = [timed(partial(run, i), bench.device) for i in range(calls)]
+        seconds = [timed(partial(run, i), bench.device, bench.clock) for i in range(calls)]
         median, worst = (float(q) for q in np.quantile(seconds, (0.5, 0.99)))
         found.append({"what": name, "median": median, "99th percentile": worst, "calls": calls})
         table.add_row(name, _ms(median), _ms(worst), str(calls))
@@ -244,9 +256,9 @@ def inputs(bench: Bench) -> Figures:
     """What encoding and cutting a batch cost beside the training step that they feed."""
     found: Figures = []
     columns = ("facts", "encode ms, once", "cut a batch ms", "training step ms", "cut / step")
-    table = bench.table("input beside the training step, batch 128", *columns)
-    for F in (10,) if bench.quick else (10, 40, 130):
-        shape = Shape(facts=F)
+    table = bench.table("input beside the training step", *columns)
+    for F in bench.pick((10, 40, 130), (40,), (4,)):
+        shape = Shape(facts=F, batch=bench.pick(128, 128, 4))
         times = bench.turns(_input_runs(bench, shape))
         medians = {name: Spread.of(seconds) for name, seconds in times.items()}
         share = ratio(times, "cut", "step")
@@ -275,7 +287,7 @@ def long_stories(bench: Bench) -> Figures:
     table = bench.table(
         "one question over a long story, inference, hidden 80", "facts", "seconds", "MB", "bytes a fact"
     )
-    facts = (500, 1000, 2000) if bench.quick else (25_000, 50_000, 100_000)
+    facts = bench.pick((25_000, 50_000, 100_000), (25_000, 50_000, 100_000), (500, 1000, 2000))
     for F in facts:
         shape = Shape(facts=F, batch=1)
         figures = _in_process(bench, shape, "ours", "inference")
@@ -296,13 +308,8 @@ def long_stories(bench: Bench) -> Figures:
 
 def restarts(bench: Bench) -> Figures:
     """Ten restarts trained as one batched model, beside one alone."""
-    try:
-        from dmnplus.training.batched import train_together
-    except ImportError:
-        bench.skip("restarts", "this version of dmnplus has no dmnplus.training.batched")
-        return []
-    shape = Shape(facts=10, batch=8) if bench.quick else Shape(facts=40)
-    steps = 2 if bench.quick else 40
+    shape = bench.pick(Shape(facts=40), Shape(facts=40), Shape(facts=4, batch=3, hidden=8))
+    steps = bench.pick(40, 10, 2)
     training, validation = questions(steps * shape.batch, shape.facts), questions(shape.batch, shape.facts, seed=1)
 
     def train(runs: int) -> float:
@@ -316,10 +323,10 @@ def restarts(bench: Bench) -> Figures:
                 trainer.folder.mkdir()
             return timed(lambda: train_together(trainers, [training] * runs, [validation] * runs), bench.device)
 
-    counts = (1, 2) if bench.quick else (1, 10)
+    counts = bench.pick((1, 10), (1, 10), (1, 2))
     for runs in counts:
         train(runs)
-    times = {runs: [train(runs) for _ in range(1 if bench.quick else 3)] for runs in counts}
+    times = {runs: [train(runs) for _ in range(bench.pick(3, 2, 1))] for runs in counts}
     table = bench.table(f"restarts at once, an epoch of {steps} steps, {shape}", "restarts", "seconds", "over one")
     found: Figures = []
     for runs, seconds in times.items():
@@ -332,8 +339,8 @@ def restarts(bench: Bench) -> Figures:
     return found
 
 
-class _Reached(Exception):
-    """The network makes no more errors than asked for."""
+class _Done(Exception):
+    """The network makes no more errors than asked for, or has had its time."""
 
 
 def learn(bench: Bench) -> Figures:
@@ -350,7 +357,8 @@ def learn(bench: Bench) -> Figures:
         figures = _learn(bench, archive, task, most_errors)
         found.append(figures)
         each = figures["seconds"] / max(figures["epochs"], 1)
-        cells = f"{most_errors:.0%} errors", f"{figures['error']:.1%} errors", str(figures["epochs"])
+        reached = f"{figures['error']:.1%} errors" + ("" if figures["reached"] else ", stopped")
+        cells = f"{most_errors:.0%} errors", reached, str(figures["epochs"])
         table.add_row(str(task), *cells, f"{figures['seconds']:.0f}", f"{each:.2f}")
     bench.show(table)
     return found
@@ -358,14 +366,15 @@ def learn(bench: Bench) -> Figures:
 
 def _learn(bench: Bench, archive: Path, task: int, most_errors: float) -> dict[str, Any]:
     """One start with seed 0. Testing after each epoch is not part of the seconds, validation is."""
-    config = resolve(task=task, settings=["training.epochs=2"] if bench.quick else [])
+    config = resolve(task=task, settings=["training.epochs=2"] if bench.size == "tiny" else [])
     training, validation = split_validation(read_babi(archive, task, "train"), config.data.validation_share)
     test = read_babi(archive, task, "test")
-    if bench.quick:
+    if bench.size == "tiny":
         training, validation, test = training[:256], validation[:128], test[:128]
     vocabulary = Vocabulary.build(iter_sentences(training), (example.answer for example in training))
-    encoded = [encode(part, vocabulary, last_facts=config.data.last_facts) for part in (training, validation, test)]
-    learnt, checked, tested = (part.to(bench.device) for part in encoded)
+    learnt, checked, tested = (
+        encode(part, vocabulary, last_facts=config.data.last_facts) for part in (training, validation, test)
+    )
     torch.manual_seed(0)
     model = build(config, vocabulary).to(bench.device)
     figures: dict[str, Any] = {"task": task, "most errors": most_errors, "epochs": 0, "seconds": 0.0, "error": 1.0}
@@ -375,10 +384,10 @@ def _learn(bench: Bench, archive: Path, task: int, most_errors: float) -> dict[s
             figures["epochs"], figures["seconds"] = event.epoch, figures["seconds"] + event.seconds
             figures["error"] = evaluate(model, tested, test).error
             model.train()
-            if figures["error"] <= most_errors:
-                raise _Reached
+            if figures["error"] <= most_errors or figures["seconds"] > bench.learn_seconds:
+                raise _Done
 
-    with tempfile.TemporaryDirectory() as folder, suppress(_Reached):
+    with tempfile.TemporaryDirectory() as folder, suppress(_Done):
         Trainer(model, config.training, Path(folder), seed=0).fit(learnt, checked, watch)
     return {**figures, "reached": figures["error"] <= most_errors}
 
@@ -418,6 +427,13 @@ def _too_much(bench: Bench, shape: Shape, what: str, before: tuple[int, float] |
     if seconds > _LONGEST_STEP:
         return f"one step of the baseline would take about {seconds:.0f} s"
     return None
+
+
+def _seconds_an_operation(bench: Bench) -> float:
+    """About, of a large product."""
+    if bench.device.type == "cuda":
+        return 1e-13
+    return 1 / (50e9 * torch.get_num_threads())
 
 
 def _no_room(bench: Bench, needed: float) -> str | None:

@@ -105,11 +105,11 @@ class QuestionAnswerer:
         casts = casts or [self.vocabulary.cast(example.facts, example.question) for example in examples]
         questions = self.encode(examples, casts=casts, pictures=pictures)
         rows = [*range(len(examples)), *[0] * (-len(examples) % ROW_STEP)]
-        batch = questions.batch(torch.tensor(rows)).padded(FACT_STEP)
+        batch = questions.batch(torch.tensor(rows)).padded(FACT_STEP).to(self.model.embedding.weight.device)
         output = self.model(batch)
-        ranked = self.model.ranked(output, top)
+        ranked, attention = self.model.ranked(output, top), output.attention_PBF.cpu()
         answers = [
-            self._answer(example, cast, ranked[i], output.attention_PBF[:, i, : questions.lengths_N[i]])
+            self._answer(example, cast, ranked[i], attention[:, i, : questions.lengths_N[i]])
             for i, (example, cast) in enumerate(zip(examples, casts, strict=True))
         ]
         return answers, self.model.probabilities(output, batch)[: len(examples)]
@@ -177,10 +177,11 @@ class QuestionAnswerer:
         return self.vocabulary.join(cast.restore(words))
 
 
-def load(name: str | Path, *, weights: str | Path | None = None) -> QuestionAnswerer:
+def load(name: str | Path, *, weights: str | Path | None = None, device: str = "cpu") -> QuestionAnswerer:
     """The trained network in a run's folder, of a shipped name (`babi/2`), or of a name on the Hugging Face Hub.
 
-    A model that reads a backbone's regions makes them of the pictures it is shown, with the backbone's official weights
-    or those in the file `weights`. Raises `DataError` with the reason if there is no model that fits.
+    It runs on `device`: cpu, cuda, cuda:1, ..., or auto. A model that reads a backbone's regions makes them of the
+    pictures it is shown, with the backbone's official weights or those in the file `weights`. Raises `DataError` with
+    the reason if there is no model that fits, and `ValueError` for a device that is not there.
     """
-    return QuestionAnswerer(*load_model(locate(name)), weights=Path(weights) if weights else None)
+    return QuestionAnswerer(*load_model(locate(name), device), weights=Path(weights) if weights else None)

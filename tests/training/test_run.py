@@ -41,7 +41,7 @@ def test_every_variant_comes_back_from_its_folder(tmp_path: Path, variant: str):
     answer = dmnplus.load(tmp_path).answer("Mary went to the office. John went to the garden.", "Where is Mary?")
     # The decoder knows no whole answers: barely trained, it may say none or several words.
     assert variant == "words" or answer.answer in vocabulary.answers
-    assert len(answer.attention) == 3
+    assert len(answer.attention) == network.passes
     assert all(sum(gates) == pytest.approx(1, abs=1e-5) for gates in answer.attention)
     assert answer.probability == answer.ranked[0][1] >= answer.ranked[-1][1]
 
@@ -65,6 +65,49 @@ def test_the_start_with_the_least_validation_loss_is_selected(tmp_path: Path):
     assert record["selected"] == best
     assert (tmp_path / WEIGHTS).read_bytes() == (tmp_path / best / WEIGHTS).read_bytes()
     assert all("test_error" in start for start in starts.values())
+
+
+def test_starts_trained_together_equal_starts_in_a_row(tmp_path: Path):
+    row = run(tmp_path / "row", starts=2)
+    seen = []
+    at_once = run(tmp_path / "once", starts=2, together=True, watch=seen.append)
+    for name in ("start-1", "start-2"):
+        one, other = row["starts"][name], at_once["starts"][name]
+        assert one["fit"]["validation_loss"] == pytest.approx(other["fit"]["validation_loss"], rel=1e-4)
+        assert other["finished"]
+    assert at_once["selected"] == row["selected"]
+    assert {news.folder.name for news in seen} == {"start-1", "start-2"}
+    # Finished starts are left alone; none is left to train.
+    again = run(tmp_path / "once", starts=2, together=True, resume=True)
+    assert again["starts"] == at_once["starts"]
+    with pytest.raises(ValueError, match="share one process, and 2 are asked for"):
+        run(tmp_path / "both", starts=2, together=True, processes=2)
+
+
+def test_a_device_that_is_not_there(tmp_path: Path):
+    for name in ("gpu", "meta", "cuda:99"):
+        with pytest.raises(ValueError, match=f"device is '{name}'; it takes auto, cpu, cuda or cuda:N"):
+            run(tmp_path, device=name)
+    assert not any(tmp_path.iterdir())
+
+
+def test_resuming_on_another_device_is_refused(tmp_path: Path):
+    record = run(tmp_path)
+    assert record["device"] == "cpu"
+    (tmp_path / RUN).write_text(json.dumps({**record, "finished": False}))
+    tensors, state = checkpoint.read_tensors(tmp_path / CHECKPOINT)
+    assert state["device"] == "cpu"
+    checkpoint.write_tensors(tmp_path / CHECKPOINT, tensors, {**state, "device": "cuda"})
+    with pytest.raises(DataError, match="was trained on cuda; resume there"):
+        run(tmp_path, resume=True)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_run_on_a_gpu(tmp_path: Path):
+    record = run(tmp_path, starts=2, together=True, device="cuda")
+    assert record["device"] == "cuda"
+    answer = dmnplus.load(tmp_path, device="cuda").answer("Mary went to the office.", "Where is Mary?")
+    assert answer.answer == dmnplus.load(tmp_path).answer("Mary went to the office.", "Where is Mary?").answer
 
 
 def test_starts_in_processes_equal_starts_in_a_row(tmp_path: Path):

@@ -33,6 +33,7 @@ def ask(
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, for a model that reads its regions.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where to run the network: cpu, cuda, cuda:1, ..., or auto.")] = "cpu",
     top: Annotated[int, typer.Option(min=1, help="How many answers to rank.")] = 3,
 ) -> None:
     """Read a story and questions, typed or piped in, and answer.
@@ -45,7 +46,7 @@ def ask(
     from dmnplus.answering import load
     from dmnplus.data.words import split_sentences
 
-    answerer = load(find_model(run, model), weights=weights)
+    answerer = load(find_model(run, model), weights=weights, device=device)
     pictures = [Picture(str(path)) for path in image or ()]
     console, warnings = Console(), Console(stderr=True)
     facts: list[Fact] = [*pictures]

@@ -53,6 +53,7 @@ def evaluate_run(
     beams: Annotated[
         int | None, typer.Option(min=1, help="Beams of a decoder of words; 1 is greedy. Default: the run's.")
     ] = None,
+    device: Annotated[str, typer.Option(help="Where to run the network: cpu, cuda, cuda:1, ..., or auto.")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Print accuracy, error by type of question, and how the attention agrees with the supporting facts."""
@@ -67,7 +68,7 @@ def evaluate_run(
         # Without a run in front, the first argument is the data.
         run, data = None, run
     folder = find_model(run, model_name)
-    config, vocabulary, model = load_model(folder)
+    config, vocabulary, model = load_model(folder, device)
     if beams is not None:
         model.config = replace(model.config, beams=beams)
     dataset = trained_on(folder)

@@ -36,6 +36,10 @@ Starts = Annotated[int, typer.Option(min=1, help="Random starts; the best by val
 Seed = Annotated[int, typer.Option(help="Seed of the first start; the next ones count up.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads of each process; 0 shares the cores out.")]
+Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ..., or auto for a GPU if there is one.")]
+Together = Annotated[
+    bool, typer.Option("--together", help="Train all starts at once as one batched model: meant for GPUs.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what is in the folder.")]
 
 
@@ -69,6 +73,8 @@ def train_babi(
     seed: Seed = 0,
     jobs: Jobs = 1,
     threads: Threads = 0,
+    device: Device = "cpu",
+    together: Together = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/babi-TASK-VARIANT.")] = None,
     resume: Resume = False,
 ) -> None:
@@ -88,7 +94,7 @@ def train_babi(
         folder = out or Path("runs") / f"babi-{number}-{variant}"
         folder = folder / f"babi-{number}" if out and len(tasks) > 1 else folder
         planned[f"task {number}"] = Job(folder, config, splits, seed, starts)
-    _train(planned, jobs, threads, resume)
+    _train(planned, jobs, threads, resume, device, together)
 
 
 @app.command("pictures")
@@ -109,6 +115,8 @@ def train_pictures(
     seed: Seed = 0,
     jobs: Jobs = 1,
     threads: Threads = 0,
+    device: Device = "cpu",
+    together: Together = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/DATASET-VARIANT.")] = None,
     resume: Resume = False,
 ) -> None:
@@ -130,7 +138,7 @@ def train_pictures(
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
     for line in baselines(splits):
         typer.echo(line)
-    _train({dataset: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
+    _train({dataset: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume, device, together)
 
 
 @app.command("own")
@@ -149,6 +157,8 @@ def train_own(
     seed: Seed = 0,
     jobs: Jobs = 1,
     threads: Threads = 0,
+    device: Device = "cpu",
+    together: Together = False,
     out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/NAME-VARIANT.")] = None,
     resume: Resume = False,
 ) -> None:
@@ -170,7 +180,7 @@ def train_own(
     pictures = _open(splits, config, features)
     name = data.name.partition(".")[0]
     folder = out or Path("runs") / f"{name}-{variant}"
-    _train({name: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume)
+    _train({name: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume, device, together)
 
 
 def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | None:
@@ -185,7 +195,7 @@ def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | N
     )
 
 
-def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool) -> None:
+def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool, device: str, together: bool) -> None:
     """Train what is planned, by name, with its progress and its results on the terminal."""
     from dmnplus.cli.progress import watching
     from dmnplus.training.run import train_runs
@@ -198,7 +208,15 @@ def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool) -> No
 
     try:
         with watching(console, label, next(iter(planned.values())).config.training) as watch:
-            records = train_runs([*planned.values()], processes=jobs, threads=threads, resume=resume, watch=watch)
+            records = train_runs(
+                [*planned.values()],
+                processes=jobs,
+                threads=threads,
+                resume=resume,
+                device=device,
+                together=together,
+                watch=watch,
+            )
     except KeyboardInterrupt:
         folders = ", ".join(map(str, names))
         Console(stderr=True).print(

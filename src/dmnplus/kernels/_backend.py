@@ -97,6 +97,7 @@ def takes_triton(*tensors: Tensor) -> bool:
 def _load_triton() -> None:
     """Registers the Triton kernels as the CUDA side of the operators."""
     try:
+        import dmnplus.kernels.attention_gate.triton
         import dmnplus.kernels.attention_gru.triton
         import dmnplus.kernels.gru.triton  # noqa: F401
     except ImportError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def padded(hidden: int) -> int:
 
 def call(
     name: str,
-    x: Tensor,
+    x: Tensor | None,
     weight: Tensor,
     mask: Tensor,
     output: Tensor | None,
@@ -38,16 +39,18 @@ def call(
     grad_weight: Tensor | None = None,
     grad_gate: Tensor | None = None,
 ) -> None:
-    """Run one function of the library on one `Problem` of cpu/scan.hpp, whose fields come in this order."""
-    groups, batch, steps, _ = x.shape
+    """Run one function of the library on one `Problem` of cpu/scan.hpp, whose fields come in this order.
+
+    Without `x` there is `mask`, which has one number where x has a row.
+    """
+    groups, batch, steps = mask.shape
     problem = _PACK(
         groups,
         batch,
         steps,
         weight.shape[-1],
         torch.get_num_threads(),
-        x.data_ptr(),
-        *x.stride()[:3],
+        *_pointer_and_strides(x),
         weight.data_ptr(),
         mask.data_ptr(),
         *mask.stride(),
@@ -82,8 +85,10 @@ def empty_rows_like(tensor: Tensor) -> Tensor:
     return empty if empty.stride(-1) == 1 else tensor.new_empty(tensor.shape)
 
 
-def fold(tensor: Tensor, dim: int | None, size: int) -> Tensor:
-    """Merge the vmapped axis into the leading axis of groups."""
+def fold(tensor: Any, dim: int | None, size: int) -> Any:
+    """Merge the vmapped axis into the leading axis of groups; None stays."""
+    if tensor is None:
+        return None
     moved = tensor.expand(size, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
     return moved.flatten(0, 1)
 

@@ -1,13 +1,12 @@
 """Gated recurrent units over padded batches, as the input and the question module use them.
 
-Shape legend: B batch, F steps, I input size, H hidden, G directions.
+Shape legend: B batch, F steps, I input size, H hidden, G directions, K = 3 G H.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -29,6 +28,14 @@ class GRU(nn.Module):
 
     def forward(self, x_BFI: Float[Tensor, "B F I"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "G B F H"]:
         """States of every direction at every step; a masked step carries the state on."""
-        x_GBF3H = torch.einsum("bfi,gki->gbfk", x_BFI, self.input_weight) + rearrange(self.input_bias, "g k -> g 1 1 k")
-        mask_GBF = mask_BF.expand(len(self.reverse), *mask_BF.shape)
-        return gru(x_GBF3H, self.recurrent_weight, mask_GBF, self.reverse)
+        return self.scan(self.project(x_BFI), mask_BF)
+
+    def project(self, x_XI: Float[Tensor, "*X I"]) -> Float[Tensor, "*X K"]:
+        """What the recurrences need of the inputs, all directions side by side: one product, its bias within."""
+        return nn.functional.linear(x_XI, self.input_weight.flatten(0, 1), self.input_bias.flatten())
+
+    def scan(self, x_BFK: Float[Tensor, "B F K"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "G B F H"]:
+        """States from projected inputs."""
+        G = len(self.reverse)
+        x_GBF3H = rearrange(x_BFK, "b f (g k) -> g b f k", g=G)
+        return gru(x_GBF3H, self.recurrent_weight, mask_BF.expand(G, *mask_BF.shape), self.reverse)

@@ -205,17 +205,8 @@ class DMN(nn.Module):
     def forward(self, batch: Batch, dropout: DropoutMasks | None = None) -> Output:
         words = self.embedding(batch.sentences_SW)
         regions = self._regions(batch, words, dropout)
-        facts = self.reader(words, batch.sentences_SW != PADDING, regions, batch.facts_BF, batch.mask_BF)
-        if dropout is not None:
-            facts = facts * dropout.facts_BFH
-        if self.pictures is not None:
-            if self.changes is not None:
-                facts = self.changes(facts, batch.places_BF)
-            facts = facts + self.series(batch.places_BF)
-        if self.fusion is not None:
-            fused = self.fusion(facts, batch.mask_BF)
-            facts = facts + fused if self.question is None else fused
-        q = self._question(self.embedding(batch.questions_BQ), batch.questions_BQ != PADDING)
+        facts = self._facts(batch, words, regions, dropout)
+        q = self._question(batch.questions_BQ)
         m, attention = self.memory(facts, q, batch.mask_BF)
         # To a linear layer zeros are nothing.
         qm = torch.cat([q if self.config.answer_question else torch.zeros_like(q), m], dim=-1)
@@ -224,11 +215,32 @@ class DMN(nn.Module):
         logits = self.answer(qm, batch.answer_words_BL, batch.names_BM)
         return Output(logits, attention, qm, batch.names_BM)
 
-    def _question(self, words_BQH: Tensor, mask_BQ: Tensor) -> Tensor:
+    def _question(self, questions_BQ: Tensor) -> Tensor:
         if self.question is not None:
-            return self.question(words_BQH, mask_BQ)
+            return self.question(self.embedding, questions_BQ)
         assert isinstance(self.reader, SentenceReader)
-        return self.reader.encode(words_BQH, mask_BQ)
+        return self.reader.encode(self.embedding(questions_BQ), questions_BQ != PADDING)
+
+    def _facts(self, batch: Batch, words_SWH: Tensor, regions_NH: Tensor, dropout: DropoutMasks | None) -> Tensor:
+        """Every fact, read and fused, [B, F, H]."""
+        read = words_SWH, batch.sentences_SW != PADDING, regions_NH
+        # With nothing dropped or added, equal sentences stay equal up to the recurrence. Few rows gain nothing, and
+        # libraries of matrix products may round them otherwise.
+        alike = dropout is None and self.pictures is None and self.question is not None
+        few = 16 <= len(words_SWH) < batch.facts_BF.numel()
+        if alike and few and self.fusion is not None and isinstance(self.reader, SentenceReader):
+            return self.fusion.of_distinct(self.reader.distinct(*read), batch.facts_BF, batch.mask_BF)
+        facts = self.reader(*read, batch.facts_BF, batch.mask_BF)
+        if dropout is not None:
+            facts = facts * dropout.facts_BFH
+        if self.pictures is not None:
+            if self.changes is not None:
+                facts = self.changes(facts, batch.places_BF)
+            facts = facts + self.series(batch.places_BF)
+        if self.fusion is None:
+            return facts
+        fused = self.fusion(facts, batch.mask_BF)
+        return facts + fused if self.question is None else fused
 
     def _regions(self, batch: Batch, words_SWH: Tensor, dropout: DropoutMasks | None) -> Tensor:
         """The regions of the batch's pictures one after the other, [I * R, H]; of a model of text, none."""

@@ -84,8 +84,13 @@ class SentenceReader(nn.Module):
         facts_BF: Int[Tensor, "B F"],
         mask_BF: Bool[Tensor, "B F"],
     ) -> Float[Tensor, "B F H"]:
-        # Each distinct sentence is read once, however often it occurs in the batch.
-        return nn.functional.embedding(facts_BF, torch.cat([self.encode(words_SWH, word_mask_SW), regions_NH]))
+        return nn.functional.embedding(facts_BF, self.distinct(words_SWH, word_mask_SW, regions_NH))
+
+    def distinct(
+        self, words_SWH: Float[Tensor, "S W H"], word_mask_SW: Bool[Tensor, "S W"], regions_NH: Float[Tensor, "N H"]
+    ) -> Float[Tensor, "S+N H"]:
+        """Each distinct sentence, read once however often it occurs in the batch, and the regions."""
+        return torch.cat([self.encode(words_SWH, word_mask_SW), regions_NH])
 
 
 class WordGRU(nn.Module):
@@ -126,3 +131,10 @@ class InputFusion(nn.Module):
 
     def forward(self, facts_BFH: Float[Tensor, "B F H"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
         return self.gru(facts_BFH, mask_BF).sum(dim=0)
+
+    def of_distinct(
+        self, distinct_NH: Float[Tensor, "N H"], facts_BF: Int[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B F H"]:
+        """The same where fact `i` of a question is row `facts_BF[b, i]`: each row is projected once."""
+        x_BFK = nn.functional.embedding(facts_BF, self.gru.project(distinct_NH))
+        return self.gru.scan(x_BFK, mask_BF).sum(dim=0)

@@ -22,6 +22,7 @@ from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.writing import write_whole
 from dmnplus.model import DMN
+from dmnplus.training.batched import train_together
 from dmnplus.training.checkpoint import (
     CONFIG,
     FORMAT,
@@ -35,6 +36,7 @@ from dmnplus.training.checkpoint import (
     versions,
     write_json,
 )
+from dmnplus.training.device import find_device
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Epoch, Fit, Step, Trainer
@@ -53,6 +55,7 @@ class Start(NamedTuple):
     resume: bool
     record: dict[str, Any]
     pictures: PictureFormat | None
+    device: str
 
 
 class Progress(NamedTuple):
@@ -79,36 +82,70 @@ def train_runs(
     processes: int = 1,
     threads: int = 0,
     resume: bool = False,
+    device: str = "cpu",
+    together: bool = False,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> list[dict[str, Any]]:
     """Train every start of every job, `processes` at a time, and return each job's record (`run.json`).
 
-    `threads` is for each process; 0 shares the machine's cores out. A finished or interrupted run in a job's folder is
-    an error unless `resume`. Interrupted, every folder holds the best model of the epochs finished by then.
+    `threads` is for each process; 0 shares the machine's cores out. `together` trains the starts of a job as one
+    batched model, in this process (see `train_together`). A finished or interrupted run in a job's folder is an error
+    unless `resume`. Interrupted, every folder holds the best model of the epochs finished by then. Raises `ValueError`
+    for a device that is not there, and for `together` with several processes.
     """
+    device = str(find_device(device))
+    if together and processes > 1:
+        raise ValueError(f"starts trained together share one process, and {processes} are asked for")
     for job in jobs:
         if not resume and (job.folder / RUN).exists():
             raise DataError(f"{job.folder} holds a run already; give --resume to go on with it, or another --out")
     threads = threads or max(1, torch.get_num_threads() // processes)
-    starts = [start for job in jobs for start in starts_of(job, threads, resume)]
+    starts = [start for job in jobs for start in starts_of(job, threads, resume, device)]
     try:
-        with closing(spread(train_start, starts, processes=processes, watch=watch)) as ended:
-            for done in ended:
-                if done.error:
-                    raise DataError(done.error)
+        if together:
+            for job in jobs:
+                folders = set(_start_folders(job))
+                if own := [start for start in starts if start.folder in folders]:
+                    train_batched(own, watch)
+        else:
+            with closing(spread(train_start, starts, processes=processes, watch=watch)) as ended:
+                for done in ended:
+                    if done.error:
+                        raise DataError(done.error)
     finally:
         for job in jobs:
             publish(job)
-    return [finish(job) for job in jobs]
+    return [finish(job, device) for job in jobs]
 
 
 def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
     """Train one start in its folder, which then holds a complete model (see `checkpoint`)."""
+    fit = _prepare(start).fit(start.training, start.validation, lambda event: report(Progress(start.folder, event)))
+    _note(start, fit)
+    return fit
+
+
+def train_batched(starts: Sequence[Start], report: Callable[[Progress], None]) -> list[Fit]:
+    """Train starts of one shape as one batched model, each into its folder as `train_start` would."""
+    fits = train_together(
+        [_prepare(start) for start in starts],
+        [start.training for start in starts],
+        [start.validation for start in starts],
+        lambda run, event: report(Progress(starts[run].folder, event)),
+    )
+    for start, fit in zip(starts, fits, strict=True):
+        _note(start, fit)
+    return fits
+
+
+def _prepare(start: Start) -> Trainer:
+    """The trainer of a start, and its folder with all but the weights."""
     torch.set_num_threads(start.threads)
     folder, vocabulary = start.folder, start.vocabulary
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(start.seed)
-    model = build(start.config, vocabulary, start.pictures)
+    # Drawn on the CPU, so that a seed is the same start on every device.
+    model = build(start.config, vocabulary, start.pictures).to(start.device)
     trainer = Trainer(
         model,
         start.config.training,
@@ -123,9 +160,11 @@ def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
         write_json(folder / PICTURES, asdict(start.pictures))
     if start.resume:
         trainer.resume()
-    fit = trainer.fit(start.training, start.validation, lambda event: report(Progress(folder, event)))
-    write_json(folder / RUN, {**start.record, "finished": True, "fit": asdict(fit)})
-    return fit
+    return trainer
+
+
+def _note(start: Start, fit: Fit) -> None:
+    write_json(start.folder / RUN, {**start.record, "finished": True, "fit": asdict(fit)})
 
 
 def build(config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None = None) -> DMN:
@@ -155,14 +194,14 @@ def publish(job: Job) -> None:
     write_json(job.folder / RUN, {**record, "starts": {name: _start_summary(s) for name, s in starts.items()}})
 
 
-def finish(job: Job) -> dict[str, Any]:
+def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
     """Measure every start on the test questions, for the spread; the selection has been made before."""
     record = read_json(job.folder / RUN)
     if not job.splits.test:
         return record
     errors = {}
     for folder in _start_folders(job):
-        config, vocabulary, model = load_model(folder)
+        config, vocabulary, model = load_model(folder, device)
         questions = encode(job.splits.test, vocabulary, last_facts=config.data.last_facts, pictures=job.pictures)
         result = evaluate(model, questions, job.splits.test)
         errors[folder.name] = result.error
@@ -174,11 +213,11 @@ def finish(job: Job) -> dict[str, Any]:
     return record
 
 
-def load_model(folder: Path) -> tuple[Config, Vocabulary, DMN]:
-    """Config, vocabulary and network of a run's or a start's folder, which need nothing else.
+def load_model(folder: Path, device: str = "cpu") -> tuple[Config, Vocabulary, DMN]:
+    """Config, vocabulary and network of a run's or a start's folder, which need nothing else; the network on `device`.
 
-    Raises `DataError` with the reason for a folder that holds no model, a damaged file, another format, or weights
-    that belong to another vocabulary or config.
+    Raises `ValueError` for a device that is not there, and `DataError` with the reason for a folder that holds no
+    model, a damaged file, another format, or weights that belong to another vocabulary or config.
     """
     if not (folder / WEIGHTS).exists():
         raise DataError(f"{folder}: no trained model here ({WEIGHTS} is missing); `dmnplus train` makes one")
@@ -207,7 +246,7 @@ def load_model(folder: Path) -> tuple[Config, Vocabulary, DMN]:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise DataError(f"{folder / WEIGHTS}: does not fit the network of {CONFIG}: {error}") from None
-    return config, vocabulary, model
+    return config, vocabulary, model.to(find_device(device))
 
 
 def _read_pictures(folder: Path) -> PictureFormat | None:
@@ -238,7 +277,7 @@ def _fingerprint(content: dict[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(normal.items())).encode()).hexdigest()
 
 
-def starts_of(job: Job, threads: int, resume: bool) -> Iterator[Start]:
+def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iterator[Start]:
     """The starts of `job` that are left to train; `resume` leaves out those that are finished."""
     splits = job.splits
     if not splits.validation:
@@ -260,13 +299,15 @@ def starts_of(job: Job, threads: int, resume: bool) -> Iterator[Start]:
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
             "seed": job.seed + i,
             "threads": threads,
+            "device": device,
             "versions": versions(),
             "finished": False,
         }
         done = resume and (folder / RUN).exists() and read_json(folder / RUN).get("finished")
         if not done:
+            seed = job.seed + i
             yield Start(
-                folder, job.config, job.seed + i, vocabulary, training, validation, threads, resume, record, pictures
+                folder, job.config, seed, vocabulary, training, validation, threads, resume, record, pictures, device
             )
 
 

@@ -200,6 +200,9 @@ class Trainer:
         if not path.exists():
             return False
         tensors, state = read_tensors(path)
+        # The generators of devices differ, and so would the rest of the training.
+        if (was := state.get("device", "cpu")) != _device(self.model).type:
+            raise DataError(f"{path}: was trained on {was}; resume there, or start anew")
         # A setting that is younger than the checkpoint had its default.
         if {**asdict(TrainingConfig()), **state["config"]} != asdict(self.config):
             raise DataError(f"{path}: was trained with other settings; resume with the same ones, or start anew")
@@ -242,7 +245,8 @@ class Trainer:
         set_rates(self.optimizer, self.config, len(self.history))
         rare_V = rare_words(training, self.config.word_dropout) if self.config.word_dropout else None
         jitter = self.config.picture_shift or self.config.picture_mirror
-        total = torch.zeros((), device=_device(self.model))
+        device = _device(self.model)
+        total = torch.zeros((), device=device)
         steps = math.ceil(len(training) / self.config.batch)
         for step, rows in enumerate(
             training.batches(self.config.batch, shuffle=self.order, by_picture=self.config.by_picture)
@@ -254,13 +258,14 @@ class Trainer:
             if jitter:
                 shift, mirror = self.config.picture_shift, self.config.picture_mirror
                 batch = jitter_pictures(batch, self.order, shift=shift, mirror=mirror)
+            batch = batch.to(device)
             output = self.model(batch, self.model.draw_dropout(batch, self.generator))
             losses = self.model.losses(output, batch)
             total += losses.detach().sum()
             loss = losses.mean()
             if self.config.attention_weight:
-                missed = attention_losses(output.attention_PBF, batch.supporting_BK, batch.steps_BK) * labelled_N[rows]
-                loss = loss + self.config.attention_weight * missed.mean()
+                missed = attention_losses(output.attention_PBF, batch.supporting_BK, batch.steps_BK)
+                loss = loss + self.config.attention_weight * (missed * labelled_N[rows].to(device)).mean()
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -286,6 +291,7 @@ class Trainer:
         }
         state: dict[str, Any] = {
             "config": asdict(self.config),
+            "device": _device(self.model).type,
             "history": [asdict(epoch) for epoch in self.history],
         }
         write_tensors(self.folder / CHECKPOINT, tensors, state)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dmnplus.kernels._backend import takes_cpu
+from dmnplus.kernels._backend import takes_cpu, takes_triton
 from dmnplus.kernels.attention_gate import cpu, reference
 
 
@@ -29,8 +29,9 @@ def attention_gate(
     if question_half_GBFK.shape != (*mask_GBF.shape, w2_GK.shape[-1]):
         wanted = [*mask_GBF.shape, w2_GK.shape[-1]]
         raise ValueError(f"question_half must be {wanted}, not {list(question_half_GBFK.shape)}")
-    fits = takes_cpu(facts_GBFH, memory_GBH, question_half_GBFK, weight_GK2H, w2_GK)
-    run = cpu.attention_gate if fits else reference.attention_gate
+    tensors = facts_GBFH, memory_GBH, question_half_GBFK, weight_GK2H, w2_GK
+    # The operators that cpu.py defines go to the compiled or the Triton kernels by the tensors' device.
+    run = cpu.attention_gate if takes_cpu(*tensors) or takes_triton(*tensors) else reference.attention_gate
     return run(facts_GBFH, memory_GBH, question_half_GBFK, weight_GK2H, w2_GK, mask_GBF)
 
 
@@ -43,7 +44,8 @@ def attention_gate_half(
     the mask. Raises as `attention_gate`.
     """
     _check_shapes(facts_GBFH, x_GBH, weight_GK2H, b_GK, mask_GBF)
-    run = cpu.attention_gate_half if takes_cpu(facts_GBFH, x_GBH, weight_GK2H, b_GK) else reference.attention_gate_half
+    tensors = facts_GBFH, x_GBH, weight_GK2H, b_GK
+    run = cpu.attention_gate_half if takes_cpu(*tensors) or takes_triton(*tensors) else reference.attention_gate_half
     return run(facts_GBFH, x_GBH, weight_GK2H, b_GK, mask_GBF)
 
 

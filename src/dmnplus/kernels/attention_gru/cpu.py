@@ -23,8 +23,11 @@ def _outputs(x: Tensor, weight: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
     return x.new_empty(G, B, H), x.new_empty((G, B, F, SLOTS, padded(H)) if keep else (0,))
 
 
-def _gradients(x: Tensor, weight: Tensor, gate: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return empty_rows_like(x), weight.new_empty(weight.shape), gate.new_empty(gate.shape)
+def _gradients(
+    grad: Tensor, x: Tensor | None, weight: Tensor, gate: Tensor, mask: Tensor, kept: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_x = weight.new_empty(*mask.shape, weight.shape[1]) if x is None else empty_rows_like(x)
+    return grad_x, weight.new_empty(weight.shape), gate.new_empty(gate.shape)
 
 
 def _forward(x: Tensor, weight: Tensor, gate: Tensor, mask: Tensor, keep: bool) -> tuple[Tensor, Tensor]:
@@ -42,12 +45,12 @@ def _forward(x: Tensor, weight: Tensor, gate: Tensor, mask: Tensor, keep: bool) 
 
 
 def _backward(
-    grad: Tensor, x: Tensor, weight: Tensor, gate: Tensor, mask: Tensor, kept: Tensor
+    grad: Tensor, x: Tensor | None, weight: Tensor, gate: Tensor, mask: Tensor, kept: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_x, grad_weight, grad_gate = _gradients(x, weight, gate)
+    grad_x, grad_weight, grad_gate = _gradients(grad, x, weight, gate, mask, kept)
     call(
         "dmnplus_attention_gru_backward",
-        x,
+        None,
         weight.contiguous(),
         mask,
         None,
@@ -67,10 +70,10 @@ _forward_op = define(
     lambda x, weight, gate, mask, keep: _outputs(x, weight, keep),
 )
 _backward_op = define(
-    "attention_gru_backward(Tensor grad, Tensor x, Tensor weight, Tensor gate, Tensor mask, Tensor kept)"
+    "attention_gru_backward(Tensor grad, Tensor? x, Tensor weight, Tensor gate, Tensor mask, Tensor kept)"
     " -> (Tensor, Tensor, Tensor)",
     _backward,
-    lambda grad, x, weight, gate, mask, kept: _gradients(x, weight, gate),
+    _gradients,
 )
 
 
@@ -79,7 +82,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     _, kept = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(kept)
-    ctx.save_for_backward(x, weight, gate, mask, kept)
+    # On the CPU what is kept suffices.
+    ctx.save_for_backward(x if x.is_cuda else None, weight, gate, mask, kept)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:

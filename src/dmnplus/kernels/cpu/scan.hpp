@@ -51,7 +51,7 @@ struct Problem {
   Strides gate_strides;
   // GRU: all states [G, B, F, H]; attention GRU: the last state [G, B, H].
   float* output;
-  // [G, B, F, SLOTS, P]; null without a backward pass.
+  // As much as [G, B, F, SLOTS, P], laid out as `Kept` says; null without a backward pass.
   float* kept;
   const float* grad_output;
   Strides grad_output_strides;
@@ -71,6 +71,19 @@ struct Row {
 };
 
 inline int64_t padded(int64_t hidden) { return (hidden + PADDING - 1) / PADDING * PADDING; }
+
+// Where a unit keeps what its backward pass needs: [step][panel of W columns][row][slot][W], the order in which the
+// forward pass makes it, so that both passes go through memory in one line.
+struct Kept {
+  float* start;
+  int64_t rows, P;
+
+  Kept(const Problem& p, int64_t g, int64_t first, int64_t count)
+      : start(p.kept + (g * p.batch + first) * p.steps * SLOTS * padded(p.hidden)), rows(count), P(padded(p.hidden)) {}
+  float* at(int64_t step, int64_t panel, int64_t row) const {
+    return start + step * rows * SLOTS * P + (panel * rows + row) * SLOTS * W;
+  }
+};
 
 // How the rows of one group are cut into units; a function of the shape alone.
 struct Plan {
@@ -133,7 +146,6 @@ void pack_forward(const float* weight, int64_t H, float* packed) {
 struct Cell {
   const float* x;
   float* state;
-  float* kept;
   float gate;
   bool on;
 };
@@ -142,13 +154,14 @@ struct Cell {
 struct Step {
   const float* packed;
   int64_t H, P;
-  // From this step's input and kept values to those of the next one.
-  int64_t x_ahead, kept_ahead;
+  // From this step's input to that of the next one.
+  int64_t x_ahead;
 };
 
 // One panel of W columns for ROWS rows: the product with the weights, the gates and the new state.
 template <bool ATTENTION, bool KEEP, bool TAIL, int ROWS>
-DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j) {
+DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j,
+                                 float* kept) {
   const int64_t H = step.H, P = step.P;
   constexpr int GATES = ATTENTION ? 2 : 3;
   constexpr int R = GATES - 2, C = GATES - 1;
@@ -178,9 +191,6 @@ DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new,
   V before[N], r[N], u[N], c[N], t[N], numerator[N], denominator[N];
   DMNPLUS_EACH {
     for (int gate = 0; gate < GATES; gate++) __builtin_prefetch(cells[i].x + gate * H + column + step.x_ahead);
-    if constexpr (KEEP) {
-      for (int slot = 0; slot < SLOTS; slot++) __builtin_prefetch(cells[i].kept + slot * P + column + step.kept_ahead, 1);
-    }
   }
   DMNPLUS_EACH t[i] = fma(input(i, R), set1(SIGMOID), product[i][R]);
   sigmoid_denominator(t, r);
@@ -209,31 +219,33 @@ DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new,
     store(h_new + i * P + column, after);
     if constexpr (!ATTENTION) store_part<TAIL>(cells[i].state + column, after, lanes);
     if constexpr (KEEP) {
-      float* kept = cells[i].kept + column;
-      store(kept, ATTENTION ? before[i] : u[i]);
-      store(kept + P, r[i]);
-      store(kept + 2 * P, c[i]);
-      store(kept + 3 * P, product[i][C]);
+      float* to = kept + i * SLOTS * W;
+      store(to, ATTENTION ? before[i] : u[i]);
+      store(to + W, r[i]);
+      store(to + 2 * W, c[i]);
+      store(to + 3 * W, product[i][C]);
     }
   }
 }
 
 template <bool ATTENTION, bool KEEP, int ROWS>
 struct ForwardTiles {
-  static void run(int rows, bool tail, const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j) {
+  static void run(int rows, bool tail, const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j,
+                  float* kept) {
     if (rows < ROWS) {
-      if constexpr (ROWS > 1) ForwardTiles<ATTENTION, KEEP, ROWS - 1>::run(rows, tail, step, h, h_new, cells, j);
+      if constexpr (ROWS > 1) ForwardTiles<ATTENTION, KEEP, ROWS - 1>::run(rows, tail, step, h, h_new, cells, j, kept);
     } else if (tail) {
-      forward_tile<ATTENTION, KEEP, true, ROWS>(step, h, h_new, cells, j);
+      forward_tile<ATTENTION, KEEP, true, ROWS>(step, h, h_new, cells, j, kept);
     } else {
-      forward_tile<ATTENTION, KEEP, false, ROWS>(step, h, h_new, cells, j);
+      forward_tile<ATTENTION, KEEP, false, ROWS>(step, h, h_new, cells, j, kept);
     }
   }
 };
 
 template <bool ATTENTION, bool KEEP>
-void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, const float* packed, float* scratch) {
-  constexpr int64_t TILE = ATTENTION ? ROWS_2 : ROWS_3;
+void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, const float* packed, float* scratch,
+                  const Kept& kept) {
+  constexpr int64_t TILE = ATTENTION ? ROWS_SCAN : ROWS_3;
   const int64_t H = p.hidden, P = padded(H), F = p.steps;
   const bool backwards = p.reverse != nullptr && p.reverse[g];
   const int64_t panels = (H + W - 1) / W, tiles = (count + TILE - 1) / TILE;
@@ -257,7 +269,7 @@ void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, c
     const int64_t i = backwards ? unit_low + unit_high - 1 - s : s;
     // The next step's memory is asked for early; the last step asks for its own.
     const int64_t ahead = s + 1 < unit_high ? (backwards ? -1 : 1) : 0;
-    const Step step = {packed, H, P, ahead * p.x_strides.step, ahead * SLOTS * P};
+    const Step step = {packed, H, P, ahead * p.x_strides.step};
     for (int64_t m = 0; m < count; m++) {
       const int64_t b = rows[m].b;
       Cell& cell = cells[m];
@@ -268,7 +280,6 @@ void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, c
       } else {
         cell.state = p.output + ((g * p.batch + b) * F + i) * H;
       }
-      if constexpr (KEEP) cell.kept = p.kept + ((g * p.batch + b) * F + i) * SLOTS * P;
     }
     for (int64_t j = 0; j < panels; j++) {
       for (int64_t t = 0; t < tiles; t++) {
@@ -277,7 +288,8 @@ void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, c
         const float* h = states[current[t]] + m * P;
         float* h_new = states[1 - current[t]] + m * P;
         const int height = static_cast<int>(std::min(TILE, count - m));
-        ForwardTiles<ATTENTION, KEEP, TILE>::run(height, (j + 1) * W > H, step, h, h_new, cells + m, j);
+        ForwardTiles<ATTENTION, KEEP, TILE>::run(height, (j + 1) * W > H, step, h, h_new, cells + m, j,
+                                                 KEEP ? kept.at(i, j, m) : nullptr);
       }
     }
     for (int64_t t = 0; t < tiles; t++)
@@ -325,62 +337,61 @@ void forward(const Problem& p) {
     const int64_t count = std::min(plan.unit_rows, p.batch - start);
     static thread_local Scratch memory;
     float* scratch = memory.floats(2 * UNIT_ROWS * P);
-    if (p.kept != nullptr) {
-      forward_unit<ATTENTION, true>(p, g, rows[g].data() + start, count, packed + g * packed_size, scratch);
-    } else {
-      forward_unit<ATTENTION, false>(p, g, rows[g].data() + start, count, packed + g * packed_size, scratch);
-    }
+    const auto run = p.kept != nullptr ? forward_unit<ATTENTION, true> : forward_unit<ATTENTION, false>;
+    run(p, g, rows[g].data() + start, count, packed + g * packed_size, scratch, Kept(p, g, start, count));
   });
 }
 
 // ---- backward
 
 // Panels [P/(2W)][GATES * H][2W] of the weights as they are: row k holds the weights of gate row k. The last panel is
-// half as wide where P / W is odd; its second half stays zero.
+// W wide where H takes an odd number of vectors.
 template <int GATES>
 void pack_backward(const float* weight, int64_t H, float* packed) {
-  const int64_t panels = (H + 2 * W - 1) / (2 * W);
-  for (int64_t j = 0; j < panels; j++) {
-    const int64_t lanes = std::min<int64_t>(2 * W, H - j * 2 * W);
-    for (int64_t k = 0; k < GATES * H; k++) {
-      float* to = packed + (j * GATES * H + k) * 2 * W;
-      std::memcpy(to, weight + k * H + j * 2 * W, lanes * sizeof(float));
-      for (int64_t l = lanes; l < 2 * W; l++) to[l] = 0.0f;
+  for (int64_t column = 0; column < H; column += 2 * W) {
+    const int64_t width = column + W < H ? 2 * W : W, lanes = std::min(width, H - column);
+    float* to = packed + column * GATES * H;
+    for (int64_t k = 0; k < GATES * H; k++, to += width) {
+      std::memcpy(to, weight + k * H + column, lanes * sizeof(float));
+      for (int64_t l = lanes; l < width; l++) to[l] = 0.0f;
     }
   }
 }
 
-// d_h[row] += d_gates U for ROWS rows and 2 W columns; the rows of d_h are given one by one.
-template <int GATES, int ROWS>
+// d_h[row] += d_gates U for ROWS rows and VECTORS vectors of columns; the rows of d_h are given one by one.
+template <int GATES, int ROWS, int VECTORS>
 struct BackwardTiles {
   static void run(int rows, const float* panel, const float* d_gates, float* const* d_h, int64_t H, int64_t P,
                   int64_t column) {
     if (rows < ROWS) {
-      if constexpr (ROWS > 1) BackwardTiles<GATES, ROWS - 1>::run(rows, panel, d_gates, d_h, H, P, column);
+      if constexpr (ROWS > 1) BackwardTiles<GATES, ROWS - 1, VECTORS>::run(rows, panel, d_gates, d_h, H, P, column);
       return;
     }
-    V product[ROWS][2];
+    V product[ROWS][VECTORS];
     DMNPLUS_UNROLL
-    for (int m = 0; m < ROWS; m++) product[m][0] = product[m][1] = zero();
+    for (int m = 0; m < ROWS; m++) {
+      DMNPLUS_UNROLL
+      for (int v = 0; v < VECTORS; v++) product[m][v] = zero();
+    }
     for (int gate = 0; gate < GATES; gate++) {
       const float* a = d_gates + gate * P;
-      for (int64_t k = 0; k < H; k++, panel += 2 * W) {
-        V b0 = load(panel), b1 = load(panel + W);
-        hold(b0);
-        hold(b1);
+      for (int64_t k = 0; k < H; k++, panel += VECTORS * W) {
+        V b[VECTORS];
+        DMNPLUS_UNROLL
+        for (int v = 0; v < VECTORS; v++) hold(b[v] = load(panel + v * W));
         DMNPLUS_UNROLL
         for (int m = 0; m < ROWS; m++) {
           const V d = set1(a[m * GATES * P + k]);
-          product[m][0] = fma(d, b0, product[m][0]);
-          product[m][1] = fma(d, b1, product[m][1]);
+          DMNPLUS_UNROLL
+          for (int v = 0; v < VECTORS; v++) product[m][v] = fma(d, b[v], product[m][v]);
         }
       }
     }
     DMNPLUS_UNROLL
     for (int m = 0; m < ROWS; m++) {
       float* d = d_h[m] + column;
-      store(d, load(d) + product[m][0]);
-      if (column + W < P) store(d + W, load(d + W) + product[m][1]);
+      DMNPLUS_UNROLL
+      for (int v = 0; v < VECTORS; v++) store(d + v * W, load(d + v * W) + product[m][v]);
     }
   }
 };
@@ -445,31 +456,31 @@ void add_weight_gradient(const float* d_gates, const float* h, int64_t depth, in
 
 // From one step's memory to that of the next one.
 struct Ahead {
-  int64_t kept, x, state;
+  int64_t x, state;
 };
 
 // One row and step: the gradients of the gates into d_gates [GATES, P], of the input, and the direct part of d_h.
 template <bool ATTENTION>
-DMNPLUS_INLINE void backward_cell(const float* kept, const float* h_before, const float* grad_state, float gate,
+DMNPLUS_INLINE void backward_cell(const Kept& all, int64_t step, int64_t row, const float* h_before, const float* grad_state, float gate,
                                   float* d_h, float* d_gates, float* h_copy, float* grad_x, float* grad_gate,
                                   const Ahead& ahead, int64_t H, int64_t P) {
   const V one = set1(1.0f);
   V d_gate = zero();
   const auto part = [&](auto tail, int64_t column, int lanes) {
     constexpr bool TAIL = decltype(tail)::value;
-    for (int slot = 0; slot < SLOTS; slot++) __builtin_prefetch(kept + ahead.kept + slot * P + column);
     for (int part = 0; part < (ATTENTION ? 2 : 3); part++) __builtin_prefetch(grad_x + ahead.x + part * H + column, 1);
     if constexpr (!ATTENTION) __builtin_prefetch(grad_state + ahead.state + column);
     V d = load(d_h + column);
-    const V r = load(kept + P + column), c = load(kept + 2 * P + column), n = load(kept + 3 * P + column);
+    const float* kept = all.at(step, column / W, row);
+    const V r = load(kept + W), c = load(kept + 2 * W), n = load(kept + 3 * W);
     V h, u;
     if constexpr (ATTENTION) {
-      h = load(kept + column);
+      h = load(kept);
       u = set1(gate);
     } else {
       d = d + load_part<TAIL>(grad_state + column, lanes);
       h = h_before != nullptr ? load_part<TAIL>(h_before + column, lanes) : zero();
-      u = load(kept + column);
+      u = load(kept);
     }
     store(h_copy + column, h);
     const V d_c = d * u * fnma(c, c, one);
@@ -511,7 +522,7 @@ struct BackwardScratch {
 
 template <bool ATTENTION>
 void backward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, const float* packed, float* grad_weight,
-                   const BackwardScratch<ATTENTION ? 2 : 3>& scratch) {
+                   const BackwardScratch<ATTENTION ? 2 : 3>& scratch, const Kept& kept) {
   constexpr int GATES = ATTENTION ? 2 : 3;
   const int64_t H = p.hidden, P = padded(H), F = p.steps;
   const bool backwards = p.reverse != nullptr && p.reverse[g];
@@ -540,13 +551,12 @@ void backward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, 
     }
     if (ATTENTION) add_gradient(scratch.d_h + m * P, b, 0);
   }
-  const int64_t panels = (H + 2 * W - 1) / (2 * W);
   int64_t depth = 0;
   for (int64_t s = low; s < high; s++) {
     const int64_t i = backwards ? s : low + high - 1 - s;
     const int64_t before = backwards ? i + 1 : i - 1;
     const int64_t next = s + 1 < high ? before - i : 0;
-    const Ahead ahead = {next * SLOTS * P, next * p.grad_x_strides.step, next * p.grad_output_strides.step};
+    const Ahead ahead = {next * p.grad_x_strides.step, next * p.grad_output_strides.step};
     float* active[UNIT_ROWS];
     int64_t n = 0;
     float* d_gates = scratch.d_gates + depth * GATES * P;
@@ -571,15 +581,22 @@ void backward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, 
         if (before >= 0 && before < F) h_before = p.output + (row + before) * H;
         grad_state = p.grad_output + p.grad_output_strides.at(g, b, i);
       }
-      backward_cell<ATTENTION>(p.kept + (row + i) * SLOTS * P, h_before, grad_state, gate, d_h, d_gates + n * GATES * P,
-                               h + n * P, p.grad_x + p.grad_x_strides.at(g, b, i), grad_gate, ahead, H, P);
+      backward_cell<ATTENTION>(kept, i, m, h_before, grad_state, gate, d_h, d_gates + n * GATES * P, h + n * P,
+                               p.grad_x + p.grad_x_strides.at(g, b, i), grad_gate, ahead, H, P);
       active[n++] = d_h;
     }
-    for (int64_t j = 0; j < panels; j++) {
-      const float* panel = packed + j * GATES * H * 2 * W;
-      for (int64_t m = 0; m < n; m += ROWS_2) {
-        BackwardTiles<GATES, ROWS_2>::run(static_cast<int>(std::min<int64_t>(ROWS_2, n - m)), panel,
-                                          d_gates + m * GATES * P, active + m, H, P, j * 2 * W);
+    for (int64_t column = 0; column < H; column += 2 * W) {
+      const float* panel = packed + column * GATES * H;
+      if (column + W < H) {
+        for (int64_t m = 0; m < n; m += ROWS_SCAN) {
+          const int height = static_cast<int>(std::min<int64_t>(ROWS_SCAN, n - m));
+          BackwardTiles<GATES, ROWS_SCAN, 2>::run(height, panel, d_gates + m * GATES * P, active + m, H, P, column);
+        }
+      } else {
+        for (int64_t m = 0; m < n; m += 2 * ROWS_SCAN) {
+          const int height = static_cast<int>(std::min<int64_t>(2 * ROWS_SCAN, n - m));
+          BackwardTiles<GATES, 2 * ROWS_SCAN, 1>::run(height, panel, d_gates + m * GATES * P, active + m, H, P, column);
+        }
       }
     }
     depth += n;
@@ -619,7 +636,8 @@ void backward(const Problem& p) {
     std::memset(grad_weight, 0, partial_size * sizeof(float));
     for (int64_t unit = lane; unit < plan.units; unit += plan.lanes) {
       const int64_t start = unit * plan.unit_rows, count = std::min(plan.unit_rows, p.batch - start);
-      backward_unit<ATTENTION>(p, g, rows[g].data() + start, count, packed + g * packed_size, grad_weight, scratch);
+      backward_unit<ATTENTION>(p, g, rows[g].data() + start, count, packed + g * packed_size, grad_weight, scratch,
+                               Kept(p, g, start, count));
     }
   });
   for_each(threads, p.groups * GATES, [&](int64_t item) {

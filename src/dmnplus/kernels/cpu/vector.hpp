@@ -17,8 +17,8 @@ namespace dmnplus {
 
 constexpr int W = 16;
 using V = __m512;
-// Rows of a register tile: ROWS_n rows x n vectors fit the 32 registers.
-constexpr int ROWS_3 = 8, ROWS_2 = 12;
+// Rows of a register tile: ROWS_n rows x n vectors fit the 32 registers. A scan has units of 16 rows, two such tiles.
+constexpr int ROWS_3 = 8, ROWS_2 = 12, ROWS_SCAN = 8;
 
 DMNPLUS_INLINE V set1(float a) { return _mm512_set1_ps(a); }
 DMNPLUS_INLINE V load(const float* p) { return _mm512_loadu_ps(p); }
@@ -39,8 +39,8 @@ DMNPLUS_INLINE V power_of_two(V biased) {
 
 constexpr int W = 8;
 using V = __m256;
-// Rows of a register tile: ROWS_n rows x n vectors are 12 of the 16 registers.
-constexpr int ROWS_3 = 4, ROWS_2 = 6;
+// Rows of a register tile: ROWS_n rows x n vectors are 12 of the 16 registers; ROWS_SCAN is ROWS_2 of a scan's units.
+constexpr int ROWS_3 = 4, ROWS_2 = 6, ROWS_SCAN = 6;
 
 DMNPLUS_INLINE V set1(float a) { return _mm256_set1_ps(a); }
 DMNPLUS_INLINE V load(const float* p) { return _mm256_loadu_ps(p); }
@@ -63,7 +63,7 @@ DMNPLUS_INLINE V power_of_two(V biased) {
 constexpr int W = 4;
 typedef float V __attribute__((vector_size(16)));
 typedef int32_t VI __attribute__((vector_size(16)));
-constexpr int ROWS_3 = 4, ROWS_2 = 6;
+constexpr int ROWS_3 = 4, ROWS_2 = 6, ROWS_SCAN = 6;
 
 DMNPLUS_INLINE V set1(float a) { return V{a, a, a, a}; }
 DMNPLUS_INLINE V load(const float* p) {

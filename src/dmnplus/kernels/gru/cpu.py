@@ -38,13 +38,40 @@ def _forward(x: Tensor, weight: Tensor, mask: Tensor, reverse: Sequence[bool], k
     return states, kept
 
 
-def _backward(
-    grad: Tensor, x: Tensor, weight: Tensor, mask: Tensor, reverse: Sequence[bool], states: Tensor, kept: Tensor
+def _gradients(
+    grad: Tensor,
+    x: Tensor | None,
+    weight: Tensor,
+    mask: Tensor,
+    reverse: Sequence[bool],
+    states: Tensor,
+    kept: Tensor,
+    side_by_side: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    grad_x, grad_weight = empty_rows_like(x), weight.new_empty(weight.shape)
+    (G, B, F), K = mask.shape, weight.shape[1]
+    if x is not None:
+        grad_x = empty_rows_like(x)
+    elif side_by_side:
+        grad_x = weight.new_empty(B, F, G, K).permute(2, 0, 1, 3)
+    else:
+        grad_x = weight.new_empty(G, B, F, K)
+    return grad_x, weight.new_empty(weight.shape)
+
+
+def _backward(
+    grad: Tensor,
+    x: Tensor | None,
+    weight: Tensor,
+    mask: Tensor,
+    reverse: Sequence[bool],
+    states: Tensor,
+    kept: Tensor,
+    side_by_side: bool = False,
+) -> tuple[Tensor, Tensor]:
+    grad_x, grad_weight = _gradients(grad, x, weight, mask, reverse, states, kept, side_by_side)
     call(
         "dmnplus_gru_backward",
-        x,
+        None,
         weight.contiguous(),
         mask,
         states.contiguous(),
@@ -63,10 +90,10 @@ _forward_op = define(
     lambda x, weight, mask, reverse, keep: _outputs(x, weight, keep),
 )
 _backward_op = define(
-    "gru_backward(Tensor grad, Tensor x, Tensor weight, Tensor mask, bool[] reverse, Tensor states, Tensor kept)"
-    " -> (Tensor, Tensor)",
+    "gru_backward(Tensor grad, Tensor? x, Tensor weight, Tensor mask, bool[] reverse, Tensor states, Tensor kept,"
+    " bool side_by_side=False) -> (Tensor, Tensor)",
     _backward,
-    lambda grad, x, weight, *_: (empty_rows_like(x), weight.new_empty(weight.shape)),
+    _gradients,
 )
 
 
@@ -75,15 +102,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     states, kept = output
     ctx.set_materialize_grads(False)
     ctx.mark_non_differentiable(kept)
-    ctx.save_for_backward(x, weight, mask, states, kept)
-    ctx.reverse = reverse
+    # On the CPU what is kept suffices; of x only the layout is taken: whether the groups of a step are neighbours.
+    ctx.save_for_backward(x if x.is_cuda else None, weight, mask, states, kept)
+    ctx.reverse, ctx.side_by_side = reverse, x.stride(0) < x.stride(2)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
     if grad is None:
         return (None,) * 5
     x, weight, mask, states, kept = ctx.saved_tensors
-    return *_backward_op(grad, x, weight, mask, ctx.reverse, states, kept), None, None, None
+    grads = _backward_op(grad, x, weight, mask, ctx.reverse, states, kept, ctx.side_by_side)
+    return *grads, None, None, None
 
 
 def _vmap_forward(info: Any, dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
@@ -94,8 +123,9 @@ def _vmap_forward(info: Any, dims: tuple[Any, ...], *arguments: Any) -> tuple[An
 
 
 def _vmap_backward(info: Any, dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
-    n, (grad, x, weight, mask, reverse, states, kept) = info.batch_size, arguments
-    tensors, places = (grad, x, weight, mask, states, kept), dims[:4] + dims[5:]
+    # Folded groups of runs are copies, one after the other.
+    n, (grad, x, weight, mask, reverse, states, kept, *_) = info.batch_size, arguments
+    tensors, places = (grad, x, weight, mask, states, kept), dims[:4] + dims[5:7]
     grad, x, weight, mask, states, kept = (fold(t, dim, n) for t, dim in zip(tensors, places, strict=True))
     grads = _backward_op(grad, x, weight, mask, list(reverse) * n, states, kept)
     return tuple(unfold(g, n) for g in grads), (0, 0)
