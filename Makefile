@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-images test bench bench-features lint types clean
+.PHONY: demo demo-images test bench bench-features bench-serve lint types clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dmnplus demo
@@ -17,6 +17,10 @@ test: $(VENV)/.installed-test
 # Options in BENCH, as in `make bench BENCH="--quick --threads 2"`; benchmarks/README.md names them.
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+# Needs wrk (apt install wrk); options in SERVING, as in `make bench-serve SERVING="--quick"`.
+bench-serve: $(VENV)/.installed-serve
+	$(BIN)/python -m benchmarks.serving $(SERVING)
 
 bench-features: $(VENV)/.installed-vision
 	$(BIN)/python -m benchmarks.features $(FEATURES)
@@ -39,6 +43,10 @@ $(VENV)/.installed: $(BIN)/python pyproject.toml
 
 $(VENV)/.installed-vision: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[vision]'
+	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-serve: $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[serve]'
 	touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-test: $(BIN)/python pyproject.toml

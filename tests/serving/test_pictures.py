@@ -42,7 +42,7 @@ def test_sentences_and_pictures_mix(client: TestClient):
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        ({"question": " "}, "empty_question"),
+        ({"question": " "}, "invalid"),
         ({"question": "Where?", "facts": "["}, "invalid"),
         ({"question": "Where?", "facts": '[{"image": 2}]'}, "invalid"),
         ({"question": "Where?", "facts": '[{"image": -1}]'}, "invalid"),

@@ -37,6 +37,7 @@ from dmnplus.serving.schemas import (
     Question,
     Questions,
     State,
+    Text,
     Top,
     answer_out,
     model_out,
@@ -105,7 +106,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
 
     @app.post("/v1/answer/pictures", response_model=AnswerOut, responses=_ERRORS)
     async def answer_pictures(
-        question: Annotated[str, Form()],
+        question: Annotated[Text, Form()],
         images: Annotated[list[UploadFile], File(description="The pictures' files.")],
         facts: Annotated[
             str | None,

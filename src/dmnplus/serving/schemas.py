@@ -7,7 +7,7 @@ import mimetypes
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dmnplus.answering import Answer
 from dmnplus.data.example import Fact, Picture
@@ -20,28 +20,47 @@ _EXAMPLE = {
     "question": "Where is Mary?",
 }
 
-Top = Annotated[int, Field(ge=1, le=MOST_ANSWERS, description="How many answers to rank.")]
+
+def _whole(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Top = Annotated[
+    int,
+    # JSON does not tell 5.0 from 5.
+    BeforeValidator(_whole),
+    Field(ge=1, le=MOST_ANSWERS, description="How many answers to rank."),
+]
+# Not only white space.
+Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
 
 
 class Question(BaseModel):
     """A question about sentences."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={
+            "examples": [_EXAMPLE],
+            "oneOf": [{"required": ["facts"]}, {"required": ["story"]}],
+        },
+    )
 
-    question: str
-    facts: list[str] | None = Field(None, description="The story's sentences in order; this or `story`.")
-    story: str | None = Field(None, description="The story as one text, a sentence a line or ended by . ! or ?")
+    question: Text
+    facts: list[str] = Field([], min_length=1, description="The story's sentences in order; this or `story`.")
+    story: Text = Field("", description="The story as one text, a sentence a line or ended by . ! or ?")
     model: str | None = Field(None, description="One of GET /v1/models; without it, the default.")
     top: Top = 5
 
     @model_validator(mode="after")
     def _one_story(self) -> Question:
-        if (self.facts is None) == (self.story is None):
+        if ("facts" in self.model_fields_set) == ("story" in self.model_fields_set):
             raise ValueError("give either facts, a list of sentences, or story, a text")
         return self
 
     def sentences(self) -> list[str]:
-        return split_sentences(self.story) if self.story is not None else list(self.facts or ())
+        return self.facts or split_sentences(self.story)
 
 
 class Questions(BaseModel):
