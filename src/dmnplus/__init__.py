@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dmnplus.answering import Answer, QuestionAnswerer, load
     from dmnplus.data.example import DataError, Example
-    from dmnplus.model import DMN, VARIANTS, NetworkConfig
+    from dmnplus.model import VARIANTS, NetworkConfig
+    from dmnplus.pretrained.hub import DMN
 
 __all__ = ["DMN", "VARIANTS", "Answer", "DataError", "Example", "NetworkConfig", "QuestionAnswerer", "load"]
 
 _MODULES = {
     "dmnplus.answering": ("Answer", "QuestionAnswerer", "load"),
     "dmnplus.data.example": ("DataError", "Example"),
-    "dmnplus.model": ("DMN", "VARIANTS", "NetworkConfig"),
+    "dmnplus.model": ("VARIANTS", "NetworkConfig"),
+    "dmnplus.pretrained.hub": ("DMN",),
 }
 
 

@@ -15,6 +15,7 @@ from dmnplus.cli import (
     demo,
     evaluate,
     explain,
+    export,
     features,
     models,
     report,
@@ -44,6 +45,7 @@ app.command("study")(study.study)
 app.command("report")(report.report)
 app.command("features")(features.features)
 app.command("settings")(train.settings)
+app.command("export")(export.export)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
 

@@ -70,6 +70,24 @@ def add(
         typer.echo(f"{card.name}: test error {card.error:.1%} in half precision, {size(into / wanted):,} bytes")
 
 
+@app.command("push")
+def push(
+    name: Annotated[str, typer.Argument(help="Folder of a run, or the name of a model.")],
+    repository: Annotated[str, typer.Argument(help="Name on the Hugging Face Hub, as owner/name.")],
+    private: Annotated[bool, typer.Option("--private", help="A new repository is not public.")] = False,
+) -> None:
+    """Push a model to the Hugging Face Hub, with the token of `hf auth login`; OWNER/NAME is then a name to ask by."""
+    from dmnplus.pretrained.hub import DMN
+
+    model = DMN.from_pretrained(name)
+    try:
+        url = model.push_to_hub(repository, private=private)
+    # huggingface_hub's errors are of HTTP, of names and of tokens, and have no base in common.
+    except Exception as error:
+        raise DataError(f"{repository}: cannot be pushed: {str(error).strip() or repr(error)}") from error
+    typer.echo(url)
+
+
 def _test_questions(run: Path, data: Path | None) -> tuple[list[Example], str, Pictures | None]:
     """The questions that a run was tested on, what they are, and where their pictures are read from."""
     from dmnplus.training.files import RUN, read_json

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from dmnplus.data.example import DataError, Picture
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +60,9 @@ class HeldPictures:
         return self._numbers[picture]
 
     def read(self, indices: Tensor) -> Tensor:
+        # Here and not above: an exported network is run without PyTorch.
+        import torch
+
         return torch.stack([self._content[number] for number in indices.tolist()])
 
 

@@ -22,7 +22,7 @@ Compared = Literal["question", "memory"]
 GateFeature = Literal["fact", "plain", "product", "absolute", "squared", "cosine", "bilinear"]
 
 # Independent gates that are all closed have no share of anything.
-_NO_GATE = 1e-30
+NO_GATE = 1e-30
 
 
 def product(f_BFH: Tensor, x_BH: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ class EpisodicMemory(nn.Module):
             g = self.gate(f_BFH, question_half, m, mask_BF)
             c = self.episode(projected, g, mask_BF)
             m = self.updates[t % len(self.updates)](m, c, q_update)
-            attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=_NO_GATE) if self.gate.independent else g)
+            attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=NO_GATE) if self.gate.independent else g)
         return m, torch.stack(attention)
 
 

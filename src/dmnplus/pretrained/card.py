@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from dmnplus.data.scenes.files import QUESTIONS_FILE, read_scenes
 from dmnplus.training.files import RUN, WEIGHTS, read_json
 
 README = "README.md"
+CARD_FILES = (RUN, README, QUESTIONS_FILE, "example-*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +56,11 @@ def read_card(folder: Path) -> Card:
 def read_examples(folder: Path) -> list[Example]:
     """Questions of its test set that the model in `folder` answers right, to try it with; none of a plain run."""
     return read_scenes(folder) if (folder / QUESTIONS_FILE).is_file() else []
+
+
+def iter_card_files(folder: Path) -> Iterator[Path]:
+    """What a model's folder holds besides the model: its record, its card and the questions to try it with."""
+    yield from (path for pattern in CARD_FILES for path in folder.glob(pattern))
 
 
 def size(folder: Path) -> int:

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 
 from dmnplus.data.example import DataError
-from dmnplus.training.files import CONFIG, PICTURES, RUN, VOCABULARY, WEIGHTS
+from dmnplus.pretrained.card import CARD_FILES
+from dmnplus.training.files import CONFIG, PICTURES, VOCABULARY, WEIGHTS
 
 SHIPPED = Path(__file__).parent / "shipped"
 """The models that ship with the package, a folder each: `babi/2`, `scenes`."""
@@ -61,7 +62,7 @@ def locate(
                 force_download=force_download,
                 local_files_only=local_files_only,
                 token=token,
-                allow_patterns=[WEIGHTS, VOCABULARY, CONFIG, PICTURES, RUN, "README.md"],
+                allow_patterns=[WEIGHTS, VOCABULARY, CONFIG, PICTURES, *CARD_FILES],
             )
         )
     # Its errors are of HTTP, of files and of names, and have no base in common.

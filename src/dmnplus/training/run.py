@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tomli_w
 import torch
@@ -40,6 +40,8 @@ from dmnplus.training.device import find_device
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Epoch, Fit, Step, Trainer
+
+_Network = TypeVar("_Network", bound=DMN)
 
 
 class Start(NamedTuple):
@@ -167,9 +169,11 @@ def _note(start: Start, fit: Fit) -> None:
     write_json(start.folder / RUN, {**start.record, "finished": True, "fit": asdict(fit)})
 
 
-def build(config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None = None) -> DMN:
+def build(
+    config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None = None, kind: type[_Network] = DMN
+) -> _Network:
     """The network of `config` for `vocabulary` and `pictures` (None for text alone), freshly initialised."""
-    return DMN(
+    return kind(
         config.model,
         words=len(vocabulary.words),
         answers=len(vocabulary.answers),
@@ -213,8 +217,10 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
     return record
 
 
-def load_model(folder: Path, device: str = "cpu") -> tuple[Config, Vocabulary, DMN]:
-    """Config, vocabulary and network of a run's or a start's folder, which need nothing else; the network on `device`.
+def load_model(
+    folder: Path, device: str = "cpu", kind: type[_Network] = DMN
+) -> tuple[Config, Vocabulary, _Network]:
+    """Config, vocabulary and network (of class `kind`, on `device`) of a run's or a start's folder.
 
     Raises `ValueError` for a device that is not there, and `DataError` with the reason for a folder that holds no
     model, a damaged file, another format, or weights that belong to another vocabulary or config.
@@ -241,7 +247,7 @@ def load_model(folder: Path, device: str = "cpu") -> tuple[Config, Vocabulary, D
             f"{folder}: {VOCABULARY}, {PICTURES} or {CONFIG} does not belong to {WEIGHTS} (their fingerprints differ); "
             "put back the files of one training run"
         )
-    model = build(config, vocabulary, pictures)
+    model = build(config, vocabulary, pictures, kind)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
