@@ -41,6 +41,7 @@ def to_onnx(config: Config, vocabulary: Vocabulary, model: DMN) -> onnx.ModelPro
     from dmnplus.export.check import check
     from dmnplus.export.graph import Graph, declare
     from dmnplus.export.network import Inputs, network
+    from dmnplus.model.answer import WordAnswer
     from dmnplus.training.run import weights_metadata
 
     g, i = Graph(), Inputs()
@@ -60,10 +61,10 @@ def to_onnx(config: Config, vocabulary: Vocabulary, model: DMN) -> onnx.ModelPro
         ]
     if vocabulary.names:
         inputs.append(declare(i.names, truth, ["questions", vocabulary.names]))
-    classes = model.answer.weight.shape[0]
-    by_word = config.model.answer == "words"
+    choices = [WordAnswer.LONGEST] if isinstance(model.answer, WordAnswer) else []
+    choices.append(len(model.answer.bias))
     outputs = {
-        logits: declare("logits", real, ["questions", *([model.answer.LONGEST] if by_word else []), classes]),
+        logits: declare("logits", real, ["questions", *choices]),
         attention: declare("attention", real, [config.model.passes, "questions", "facts"]),
     }
     metadata = {

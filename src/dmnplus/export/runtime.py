@@ -72,9 +72,10 @@ class OnnxAnswerer:
         if self.vocabulary.names:
             feed["names"] = np.array([[place in cast.written for place in range(self.vocabulary.names)]])
         known = {put_in.name for put_in in self.session.get_inputs()}
-        logits, attention = self.session.run(
+        outputs = self.session.run(
             ["logits", "attention"], {name: value for name, value in feed.items() if name in known}
         )
+        logits, attention = map(np.asarray, outputs)
         ids, probability = _most_probable(logits[0], by_word=self.by_word)
         words = cast.restore(self.vocabulary.answer_of(ids, by_word=self.by_word))
         return OnnxAnswer(self.vocabulary.join(words), probability, self._by_row(facts, attention[:, 0]))
