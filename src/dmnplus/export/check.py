@@ -56,7 +56,7 @@ def feed(batch: Batch) -> dict[str, np.ndarray]:
 
 
 def _sample(model: DMN, names: int) -> Batch:
-    """Two questions: one on sentences with two pictures between them, if the model reads some, and one on a sentence."""
+    """Two questions: one on sentences and two pictures, if the model reads some, and one on a single sentence."""
     draw = torch.Generator().manual_seed(0)
     words = len(model.embedding.weight)
     sentences_SW = torch.randint(1, words, (4, 5), generator=draw)

@@ -217,9 +217,7 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
     return record
 
 
-def load_model(
-    folder: Path, device: str = "cpu", kind: type[_Network] = DMN
-) -> tuple[Config, Vocabulary, _Network]:
+def load_model(folder: Path, device: str = "cpu", kind: type[_Network] = DMN) -> tuple[Config, Vocabulary, _Network]:
     """Config, vocabulary and network (of class `kind`, on `device`) of a run's or a start's folder.
 
     Raises `ValueError` for a device that is not there, and `DataError` with the reason for a folder that holds no
