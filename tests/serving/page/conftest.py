@@ -69,7 +69,8 @@ def site(scenes: list[Example], scenes_model: ServedModel) -> Iterator[Site]:
         yield Site(f"{url.rstrip('/')}/", models, scenes)
 
 
-@pytest.fixture(scope="session")
+# Of a module and not of the session: while it is there, no other test can run an event loop of its own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested by playwright")
     if not CHROMIUM.exists():
