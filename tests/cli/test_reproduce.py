@@ -1,4 +1,8 @@
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -44,6 +48,50 @@ def test_a_sweep_in_plain_lines_and_again(dmnplus, tmp_path: Path, archive: Path
     assert result.status == 0, result.err
     assert len([line for line in result.out.splitlines() if "done" in line]) == 4
     assert "task 15 dmn+ seed 2  done, 12 of 12" in result.out
+
+
+@pytest.mark.timeout(900)
+def test_a_cluster_that_loses_a_worker_makes_what_one_process_makes(dmnplus, tmp_path: Path, archive: Path):
+    pytest.importorskip("ray")
+    psutil = pytest.importorskip("psutil")
+    long = ["--tasks=1,15", "--variants=dmn+", "--runs=1", "--data", archive, "--set=model.hidden=8"]
+    long += [f"--set=training.{key}=200" for key in ("epochs", "patience")]
+    assert dmnplus("reproduce", "babi", *long, "--out", tmp_path / "one", "--work", tmp_path / "runs-one").status == 0
+    places = ["--out", tmp_path / "two", "--work", tmp_path / "runs-two"]
+    command = [sys.executable, "-m", "dmnplus", "reproduce", "babi", *long, *places, "--cluster=local", "--jobs=2"]
+    # Ray gives its workers a low priority, so that beside anything else this would take for ever.
+    environment = {**os.environ, "RAY_worker_niceness": "0", "COLUMNS": "200"}
+    log = tmp_path / "log"
+    with (
+        log.open("w") as out,
+        subprocess.Popen([*map(str, command)], stdout=out, stderr=out, env=environment) as process,
+    ):
+        metrics = [tmp_path / "runs-two" / "dmn+" / f"babi-{task}-0" / "metrics.jsonl" for task in (1, 15)]
+        while not all(path.exists() for path in metrics):
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.01)
+        family = psutil.Process(process.pid).children(recursive=True)
+        (victim, *_) = [child for child in family if child.cmdline()[:1] == ["ray::dmnplus"]]
+        victim.kill()
+        before = [path.read_text().splitlines() for path in metrics]
+        assert process.wait() == 0, log.read_text()
+    assert all(len(lines) < 200 for lines in before)
+    for lines, path in zip(before, metrics, strict=True):
+        # The seconds of these epochs are among them: they were not run again.
+        assert path.read_text().splitlines()[: len(lines)] == lines
+        name = f"dmn+/{path.parent.name}"
+        weights = [(tmp_path / runs / name / "weights.safetensors").read_bytes() for runs in ("runs-one", "runs-two")]
+        assert weights[0] == weights[1]
+        tested = [json.loads((tmp_path / out / f"{name}.json").read_text())["test"] for out in ("one", "two")]
+        assert tested[0] == tested[1]
+
+
+def test_a_cluster_needs_ray(dmnplus, tmp_path: Path, archive: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    places = ["--out", tmp_path / "results", "--work", tmp_path / "runs"]
+    result = dmnplus("reproduce", "babi", "--tasks=1", "--data", archive, "--cluster=local", *places)
+    assert result.status == 2
+    assert "pip install 'dmnplus[cluster]'" in result.err
 
 
 def test_task_3_is_made_up_where_its_file_is_missing(babi_archive: Path, monkeypatch: pytest.MonkeyPatch):

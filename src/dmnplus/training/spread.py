@@ -111,9 +111,10 @@ def _on_cluster(
                     write_json(start.folder / RUN, start.record)
                 options = work.options(num_cpus=start.threads, max_retries=RETRIES, name="dmnplus")
                 running[options.remote(train, start, news)] = start.folder
-            ended, _ = ray.wait([*running], timeout=0.5) if running else ([], [])
-            for event in news.get_nowait_batch(news.qsize()):
-                watch(event)
+            ended, _ = ray.wait([*running], timeout=1) if running else ([], [])
+            if count := news.qsize():
+                for event in news.get_nowait_batch(count):
+                    watch(event)
             for reference in ended:
                 yield _collect(ray, reference, running.pop(reference))
             if not running:
@@ -124,6 +125,9 @@ def _collect(ray: Any, reference: Any, folder: Path) -> Done:
     """What a worker has to say about a start, with the files it sent, written to `folder`."""
     try:
         error, files = ray.get(reference)
+    except ray.exceptions.RayTaskError:
+        # An error of the program, which would meet every start.
+        raise
     except ray.exceptions.RayError as problem:
         return Done(folder, f"its process died {RETRIES + 1} times, or its machine is gone: {problem}")
     for name, content in files.items():
