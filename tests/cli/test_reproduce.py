@@ -51,11 +51,11 @@ def test_a_sweep_in_plain_lines_and_again(dmnplus, tmp_path: Path, archive: Path
 
 
 @pytest.mark.timeout(900)
-def test_a_cluster_that_loses_a_worker_makes_what_one_process_makes(dmnplus, tmp_path: Path, archive: Path):
+def test_a_cluster_that_loses_its_workers_makes_what_one_process_makes(dmnplus, tmp_path: Path, archive: Path):
     pytest.importorskip("ray")
     psutil = pytest.importorskip("psutil")
     long = ["--tasks=1,15", "--variants=dmn+", "--runs=1", "--data", archive, "--set=model.hidden=8"]
-    long += [f"--set=training.{key}=200" for key in ("epochs", "patience")]
+    long += [f"--set=training.{key}=100" for key in ("epochs", "patience")]
     assert dmnplus("reproduce", "babi", *long, "--out", tmp_path / "one", "--work", tmp_path / "runs-one").status == 0
     places = ["--out", tmp_path / "two", "--work", tmp_path / "runs-two"]
     command = [sys.executable, "-m", "dmnplus", "reproduce", "babi", *long, *places, "--cluster=local", "--jobs=2"]
@@ -67,15 +67,17 @@ def test_a_cluster_that_loses_a_worker_makes_what_one_process_makes(dmnplus, tmp
         subprocess.Popen([*map(str, command)], stdout=out, stderr=out, env=environment) as process,
     ):
         metrics = [tmp_path / "runs-two" / "dmn+" / f"babi-{task}-0" / "metrics.jsonl" for task in (1, 15)]
-        while not all(path.exists() for path in metrics):
+        while not any(path.exists() for path in metrics):
             assert process.poll() is None, log.read_text()
             time.sleep(0.01)
         family = psutil.Process(process.pid).children(recursive=True)
-        (victim, *_) = [child for child in family if child.cmdline()[:1] == ["ray::dmnplus"]]
-        victim.kill()
-        before = [path.read_text().splitlines() for path in metrics]
+        victims = [child for child in family if child.cmdline()[:1] == ["ray::dmnplus"]]
+        assert victims
+        for victim in victims:
+            victim.kill()
+        before = [path.read_text().splitlines() if path.exists() else [] for path in metrics]
         assert process.wait() == 0, log.read_text()
-    assert all(len(lines) < 200 for lines in before)
+    assert all(len(lines) < 100 for lines in before)
     for lines, path in zip(before, metrics, strict=True):
         # The seconds of these epochs are among them: they were not run again.
         assert path.read_text().splitlines()[: len(lines)] == lines
