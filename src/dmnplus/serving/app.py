@@ -107,7 +107,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
     @app.post("/v1/answer/pictures", response_model=AnswerOut, responses=_ERRORS)
     async def answer_pictures(
         question: Annotated[Text, Form()],
-        images: Annotated[list[UploadFile], File(description="The pictures' files.")],
+        images: Annotated[list[UploadFile], File(min_length=1, description="The pictures' files.")],
         facts: Annotated[
             str | None,
             Form(

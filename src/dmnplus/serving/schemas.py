@@ -27,9 +27,9 @@ def _whole(value: Any) -> Any:
 
 Top = Annotated[
     int,
+    Field(ge=1, le=MOST_ANSWERS, description="How many answers to rank."),
     # JSON does not tell 5.0 from 5.
     BeforeValidator(_whole),
-    Field(ge=1, le=MOST_ANSWERS, description="How many answers to rank."),
 ]
 # Not only white space.
 Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
