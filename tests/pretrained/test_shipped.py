@@ -1,11 +1,13 @@
 """Every model that ships: it loads, answers, and is as good as its card says."""
 
+import shlex
 from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
 
 import dmnplus
+from dmnplus.config import resolve
 from dmnplus.data.babi import read_babi
 from dmnplus.data.batching import encode
 from dmnplus.pretrained import SHIPPED, read_card, read_examples, shipped
@@ -46,6 +48,18 @@ def test_its_card_is_one_that_the_hub_reads(name: str):
     assert shown.data.eval_results[0].metric_value == pytest.approx(1 - card.error)
     assert card.command in shown.text
     assert f"Test error {card.error:.1%}" in shown.text
+
+
+@pytest.mark.parametrize("name", BABI)
+def test_the_command_of_its_card_gives_its_settings(name: str):
+    words = shlex.split(read_card(SHIPPED / name).command)
+    given = [(words[i], words[i + 1]) for i in range(3, len(words), 2)]
+    options = dict(given)
+    assert words[:3] == ["dmnplus", "train", "babi"]
+    assert name == f"babi/{options['--task']}"
+    settings = [value for option, value in given if option == "--set"]
+    config = resolve(variant=options.get("--variant", "dmn+"), task=int(options["--task"]), settings=settings)
+    assert config == dmnplus.load(name).config
 
 
 @pytest.mark.parametrize("name", BABI)

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dmnplus.config import differences
+from dmnplus.config import differences, parse, plain
 from dmnplus.data.example import Example, Picture
 from dmnplus.data.generate import TASKS
 from dmnplus.pretrained.card import Card
@@ -26,9 +26,9 @@ def title(data: str) -> str:
 
 def training_command(record: Mapping[str, Any]) -> str:
     """The command that trains a run again, from its record; files of the user's own go by their kind, in capitals."""
-    dataset = record["data"].partition(" ")[0]
+    dataset, task = record["data"].partition(" ")[0], None
     if match := _BABI.fullmatch(record["data"]):
-        arguments = ["babi", "--task", match[1]]
+        arguments, task = ["babi", "--task", match[1]], int(match[1])
         # Older records name the sources of training questions only in what they call the data.
         sources = record.get("sources") or ({"train": match[2].split(", ")} if ":" in match[2] else {})
         if not sources and match[2] != _DEFAULT_LANGUAGE:
@@ -40,7 +40,8 @@ def training_command(record: Mapping[str, Any]) -> str:
     else:
         arguments = ["pictures", dataset, "--data", dataset]
         arguments += ["--blind"] if record["data"].endswith(" without pictures") else []
-    variant, settings = differences(record["config"])
+    # Parsed, so that a setting that came after the run is one that the run did without.
+    variant, settings = differences(plain(parse(record["config"])), task)
     arguments += ["--variant", variant] if variant != "dmn+" else []
     arguments += [part for setting in settings for part in ("--set", setting)]
     starts = record.get("starts", {})
@@ -74,7 +75,7 @@ def readme(card: Card, record: Mapping[str, Any], examples: Sequence[Example]) -
     lines += [
         f"# {card.name}: {card.title}",
         "",
-        f"A Dynamic Memory Network, {variant.upper()} of [Xiong, Merity and Socher 2016]({_PAPER}), with "
+        f"A Dynamic Memory Network ({variant}) after [Xiong, Merity and Socher 2016]({_PAPER}) with "
         f"{card.weights:,} weights, stored in half precision and computed in single precision.",
         "",
         "```",
