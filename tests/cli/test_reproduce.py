@@ -96,6 +96,15 @@ def test_a_cluster_needs_ray(dmnplus, tmp_path: Path, archive: Path, monkeypatch
     assert "pip install 'dmnplus[cluster]'" in result.err
 
 
+def test_a_cluster_that_is_not_there_is_one_clear_error(dmnplus, tmp_path: Path, archive: Path):
+    pytest.importorskip("ray")
+    places = ["--out", tmp_path / "results", "--work", tmp_path / "runs"]
+    # Port 1 is nobody's.
+    result = dmnplus("reproduce", "babi", "--tasks=1", "--data", archive, "--cluster=127.0.0.1:1", *places)
+    assert result.status == 2
+    assert "no Ray cluster at 127.0.0.1:1" in result.err
+
+
 def test_task_3_is_made_up_where_its_file_is_missing(babi_archive: Path, monkeypatch: pytest.MonkeyPatch):
     asked: list[tuple[int, int, int]] = []
 

@@ -142,6 +142,17 @@ def test_the_best_settings_are_chosen_by_validation_and_named(tmp_path: Path):
     assert row(summary_table(read_starts(tmp_path)), "17")[3:] == ["40.0", "30.0", "dmn3, training.l2_warmup=40"]
 
 
+def test_dmn_max_has_a_column_of_its_own_and_is_not_the_papers(tmp_path: Path):
+    write(tmp_path, 16, loss=0.5, error=0.45)
+    assert "dmn-max" not in summary_table(read_starts(tmp_path))
+    write(tmp_path, 16, loss=0.3, error=0.02, variant="dmn-max")
+    write(tmp_path, 16, 1, loss=0.1, error=0.01, variant="dmn-max", settings=["training.epochs=7"])
+    starts = read_starts(tmp_path)
+    assert "| ours, dmn-max |" in summary_table(starts)
+    assert row(summary_table(starts), "16")[3:] == ["45.0", "2.0", "1.0", "dmn-max, training.epochs=7"]
+    assert [line for line in other_table(starts).splitlines() if "| 16 | dmn-max |" in line] != []
+
+
 def test_means_are_over_what_is_there_and_say_so(tmp_path: Path):
     for variant, error in (("odmn", 0.36), ("dmn2", 0.02), ("dmn3", 0.01), ("dmn+", 0.004)):
         for task in (2, 6):

@@ -15,7 +15,7 @@ from dmnplus.report.published import published
 from dmnplus.training.checkpoint import read_json
 
 SWEEPS = ("reproduce", "dmn-max")
-"""Folders of `dmnplus reproduce`: one of records for each variant."""
+"""Folders of `dmnplus reproduce`, with folders of records in them."""
 COLLECTED = (".", "variants", "generated")
 """Folders of records of `dmnplus train`."""
 _DATA = re.compile(r"babi/(\d+) \((.*)\)")
@@ -46,8 +46,8 @@ class Start:
 
     @property
     def is_papers(self) -> bool:
-        """Whether its settings are the paper's."""
-        return not self.changed
+        """Whether its network is one of the paper's, and its settings are the paper's."""
+        return self.variant in published()[0] and not self.changed
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def read_starts(folder: Path) -> list[Start]:
     A start that is recorded twice counts once: in the folder of `dmnplus reproduce`, else where it comes first. Raises
     `DataError` for a file that is no record, and where one task's official questions are not the same in all records.
     """
-    files = [path for name in SWEEPS for path in sorted((folder / name).glob("*/*.json"))]
+    files = [path for name in SWEEPS for path in sorted((folder / name).rglob("*.json"))]
     files += [path for name in COLLECTED for path in sorted((folder / name).glob("*.json"))]
     starts: dict[tuple[Any, ...], Start] = {}
     for path in files:

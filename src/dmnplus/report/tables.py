@@ -31,7 +31,10 @@ def summary_table(starts: Sequence[Start]) -> str:
     """A row a task: the paper, public code, ours with the paper's settings, ours with the best settings."""
     columns, code, _ = published()
     ours, paper = paper_cells(starts), columns["dmn+"]
-    sweep = {cell.starts[0].task: cell for cell in cells([s for s in starts if s.folder == "dmn-max"])}
+    sweep: dict[int, Cell] = {}
+    for cell in cells([start for start in starts if start.variant == "dmn-max" and not start.changed]):
+        # Those of the paper's data come first.
+        sweep.setdefault(cell.starts[0].task, cell)
     best = {task: best_cell(starts, task) for task in TASKS}
     rows = []
     for task in TASKS:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -177,6 +178,7 @@ def _cluster(address: str, processes: int) -> Iterator[Any]:
         import ray
     except ImportError:
         raise DataError("a cluster needs Ray; install it: pip install 'dmnplus[cluster]'") from None
+    _check_reachable(address)
     quiet = {"logging_level": "error", "log_to_driver": False}
     try:
         if address == THIS_MACHINE:
@@ -186,10 +188,23 @@ def _cluster(address: str, processes: int) -> Iterator[Any]:
             ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or give local"
-        ) from None
+        raise _no_cluster(address, reason) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Raises `DataError` where nothing listens at `address`, HOST:PORT; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.removeprefix("ray://"), int(port)), timeout=10).close()
+    except OSError as error:
+        raise _no_cluster(address, error.strerror or str(error)) from None
+
+
+def _no_cluster(address: str, reason: str) -> DataError:
+    return DataError(f"no Ray cluster at {address} ({reason}); start one with `ray start --head`, or give local")
