@@ -1,11 +1,15 @@
 """The commands of docs/own_data.md do what it says."""
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from os import environ, pathsep
 from pathlib import Path
+
+import pytest
 
 from dmnplus.data.own import read_own, require
 
@@ -14,22 +18,27 @@ GUIDE = (ROOT / "docs" / "own_data.md").read_text()
 HOUSEHOLD = ROOT / "examples" / "household.jsonl"
 
 
+# The command that belongs to this interpreter comes first.
+ENVIRONMENT = {**environ, "PATH": f"{Path(sys.executable).parent}{pathsep}{environ['PATH']}", "OMP_NUM_THREADS": "1"}
+
+
+def commands(how: str) -> list[str]:
+    """The blocks of the guide that this file runs in this way."""
+    return re.findall(rf"<!-- {how} by tests/test_own_data_guide.py -->\n```\n(.*?)```", GUIDE, flags=re.DOTALL)
+
+
+# Four processes that each import PyTorch, and a training: half a minute alone, many times that on a busy machine.
+@pytest.mark.timeout(1200)
 def test_the_commands_run_in_an_empty_folder(tmp_path: Path):
     shutil.copy(HOUSEHOLD, tmp_path)
-    blocks = re.findall(r"<!-- run by tests/test_own_data_guide.py -->\n```\n(.*?)```", GUIDE, flags=re.DOTALL)
+    blocks = commands("run")
     assert len(blocks) == 2
-    # The command that belongs to this interpreter comes first.
-    environment = {
-        **environ,
-        "PATH": f"{Path(sys.executable).parent}{pathsep}{environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
-    }
     printed = ""
     for block in blocks:
         result = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block],
             cwd=tmp_path,
-            env=environment,
+            env=ENVIRONMENT,
             check=False,
             capture_output=True,
             text=True,
@@ -41,6 +50,30 @@ def test_the_commands_run_in_an_empty_folder(tmp_path: Path):
     # Far above the 4% of the most frequent answer.
     (accuracy,) = re.findall(r"25 questions.*accuracy (\d+\.\d+)%", printed)
     assert float(accuracy) > 30
+    _ask_the_server(tmp_path)
+
+
+def _ask_the_server(folder: Path) -> None:
+    """The third command answers, on a page and over HTTP."""
+    httpx = pytest.importorskip("httpx", reason="needs httpx")
+    pytest.importorskip("uvicorn", reason='needs pip install "dmnplus[serve]"')
+    (serve,), (curl,) = commands("started"), commands("asked")
+    command = [*shlex.split(serve), "--port", "0"]
+    with subprocess.Popen(command, cwd=folder, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            address = re.search(r"http://[\w.:]+", process.stderr.readline())
+            assert address is not None
+            page = httpx.get(address[0], timeout=60)
+            assert page.headers["content-type"].startswith("text/html")
+            _, url, *_, body = shlex.split(curl)
+            asked = httpx.post(f"{address[0]}{httpx.URL(url).path}", json=json.loads(body), timeout=60)
+            assert asked.status_code == 200
+            # The same as in the terminal.
+            assert asked.json()["answer"] == "kitchen"
+        finally:
+            process.terminate()
+    assert process.returncode == 0
 
 
 def test_the_line_in_the_guide_is_one_that_can_be_read(tmp_path: Path):

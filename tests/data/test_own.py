@@ -60,6 +60,12 @@ def test_csv(tmp_path: Path):
     assert second.example.supporting == (1, 0)
 
 
+def test_a_text_in_csv_may_begin_with_a_bracket(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("facts,question,answer\n[Laughs.] Anna left.,Who left?,Anna\n")
+    assert require(read_own(path)).rows[0].example.facts == ("[Laughs.] Anna left.",)
+
+
 def test_parquet(tmp_path: Path):
     arrow = pytest.importorskip("pyarrow", reason='needs pip install "dmnplus[own]"')
     import pyarrow.parquet
@@ -179,6 +185,7 @@ def test_every_bad_line_is_named(tmp_path: Path):
     [
         ("facts,question,answer\na,b\n", "2: has 2 cells, and the first line names 3 columns"),
         ('facts,question,answer\na,b,c\n"a,b,c\n', "3: cannot be read from here on"),
+        ("facts,question,answer\n\"['Anna left.'\n 'Ben stayed.']\",b,c\n", "2: facts is a list, and not in JSON"),
     ],
 )
 def test_broken_csv(tmp_path: Path, text: str, problem: str):

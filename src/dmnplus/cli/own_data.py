@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmnplus.data.example import DataError, Example, iter_pictures, iter_sentences
-from dmnplus.data.names import spell
+from dmnplus.data.names import iter_words, looks_like_name, spell
 from dmnplus.data.own import (
     PARTS,
     SPLITS,
@@ -115,11 +115,19 @@ def remarks(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], co
     for written in sorted(tuple(sorted(spelling)) for spelling in spellings.values() if len(spelling) > 1):
         yield f"answers that differ in capitals alone are different answers: {', '.join(written)}"
     trained = {row.example.answer for row in parts["train"]}
-    names = config.data.anonymous_names
     new = [row.example for part in ("valid", "test") for row in parts[part] if row.example.answer not in trained]
-    if new and config.model.answer == "class" and not names:
+    if config.data.anonymous_names:
+        # A name is as good an answer as any other, if the story has it.
+        new = [example for example in new if not _named(example)]
+    if new and config.model.answer == "class":
         answers = ", ".join(sorted({" ".join(example.answer) for example in new})[:SHOWN])
         yield f"{len(new)} questions to validate or test on have answers that training never has: {answers}"
+
+
+def _named(example: Example) -> bool:
+    """Whether every word of the answer is written like a name, and in the story."""
+    told = {word for sentence in iter_sentences([example]) for word, _ in iter_words(sentence)}
+    return all(looks_like_name(word) and word in told for word in example.answer)
 
 
 def _several(examples: Sequence[Example]) -> str:
@@ -151,7 +159,7 @@ def check(
     for problem in problems:
         console.print(f"[red]{escape(problem)}[/]", highlight=False, soft_wrap=True)
     if parts:
-        if problems:
+        if any(file.problems for file in files.values()):
             console.print("without the rows that cannot be read:", highlight=False)
         _describe(console, files, parts, config)
     total = sum(len(file.rows) for file in files.values())

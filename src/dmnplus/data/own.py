@@ -268,7 +268,12 @@ def _csv_rows(path: Path, delimiter: str, problems: list[str], digest: Any) -> I
         elif len(cells) != len(header):
             problems.append(f"{path}:{number}: has {len(cells)} cells, and the first line names {len(header)} columns")
         else:
-            yield number, {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True) if cell.strip()}
+            try:
+                values = {name: _cell(name, cell) for name, cell in zip(header, cells, strict=True) if cell.strip()}
+            except _Wrong as wrong:
+                problems.append(f"{path}:{number}: {wrong}")
+            else:
+                yield number, values
 
 
 def _cell(name: str, cell: str) -> Any:
@@ -277,6 +282,9 @@ def _cell(name: str, cell: str) -> Any:
         try:
             return json.loads(cell)
         except json.JSONDecodeError:
+            # As Python and NumPy print lists; read as one text it would teach a model brackets and quotes.
+            if cell.lstrip()[1:].lstrip().startswith(("'", '"')):
+                raise _Wrong(f'{name} is a list, and not in JSON, as in ["a", "b"]; write it so') from None
             return cell
     if name in ("images", "supporting"):
         parts = [part.strip() for part in cell.split(";")]
