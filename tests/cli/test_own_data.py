@@ -157,7 +157,9 @@ def named(examples: list[Example], names: dict[str, str]) -> list[Example]:
 def test_anonymous_names_answer_about_people_never_met(tmp_path: Path):
     known = {"mary": "Mary", "john": "John", "sandra": "Sandra"}
     new = {"mary": "Xenia", "john": "Quirin", "sandra": "Zoe"}
-    training, other = named(moves(240, longest=4), known), named(moves(100, longest=4, seed=1), new)
+    # Where somebody else moved last; to know the last place needs no names.
+    asked = [example for example in moves(300, longest=4, seed=1) if example.answer[0] not in example.facts[-1]]
+    training, other = named(moves(240, longest=4), known), named(asked, new)
     accuracy = {}
     for anonymous in (False, True):
         config = resolve(
@@ -170,8 +172,8 @@ def test_anonymous_names_answer_about_people_never_met(tmp_path: Path):
         splits = Splits("own", training, named(moves(40, longest=4, seed=2), known), other)
         (record,) = train_runs([Job(tmp_path / str(anonymous), config, splits, 0, 1)], threads=1)
         accuracy[anonymous] = record["test"]["accuracy"]
-    assert accuracy[True] > 0.9
-    assert accuracy[True] > accuracy[False] + 0.2
+    assert accuracy[True] > 0.7
+    assert accuracy[True] > accuracy[False] + 0.5
 
 
 def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
