@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -61,18 +61,16 @@ class SweepTable:
     def progress(self) -> str:
         return f"{len(self.fits)} of {len(self.plan)}"
 
-    def render(self) -> Table:
-        minutes = (time.monotonic() - self.begun) / 60
-        caption = f"{self.progress} starts done, {len(self.running)} running, {minutes:.0f} min"
-        table = Table(
-            box=None, header_style="bold", title="done, best validation error, running", caption=caption, title_style=""
-        )
+    def render(self) -> Group:
+        table = Table(box=None, header_style="bold")
         variants = list(dict.fromkeys(planned.variant for planned in self.plan))
         for name in ("task", *variants):
             table.add_column(name, justify="right" if name == "task" else "left")
         for task in sorted({planned.task for planned in self.plan}):
             table.add_row(str(task), *(self._cell(task, variant) for variant in variants))
-        return table
+        minutes = (time.monotonic() - self.begun) / 60
+        note = f"{self.progress} starts done, {len(self.running)} running, {minutes:.0f} min"
+        return Group("starts done, best validation error, epochs running", table, note)
 
     def _cell(self, task: int, variant: str) -> str:
         folders = [p.folder for p in self.plan if (p.task, p.variant) == (task, variant)]
