@@ -120,3 +120,19 @@ def test_a_push_that_fails_says_why(dmnplus, monkeypatch: pytest.MonkeyPatch):
     result = dmnplus("models", "push", "babi/2", "someone/model")
     assert result.status == 2
     assert "someone/model: cannot be pushed: no token" in result.err
+
+
+def test_a_model_of_drawn_scenes_takes_its_pictures_along(dmnplus, tmp_path: Path):
+    scenes, quick = tmp_path / "scenes", ["--set=model.hidden=8", "--set=training.epochs=1", "--set=data.image_grid=4"]
+    assert dmnplus("data", "scenes", scenes, "--questions", "40", "--test", "20", "--kinds", "existence").status == 0
+    assert dmnplus("train", "pictures", "scenes", "--data", scenes, *quick, "--out", tmp_path / "run").status == 0
+    result = dmnplus("models", "add", tmp_path / "run", "--data", scenes, "--into", tmp_path / "models")
+    assert result.status == 0, result.err
+    shutil.rmtree(scenes)
+    folder = tmp_path / "models" / "scenes"
+    assert read_card(folder).reads_pictures
+    examples, answerer = read_examples(folder), package.load(folder)
+    # Half of the answers are yes, and half no: one of both is right.
+    assert examples
+    for example in examples:
+        assert answerer.answer(example.facts, example.question).answer == example.answer_text
