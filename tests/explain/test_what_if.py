@@ -49,7 +49,8 @@ def test_all_changes_are_one_batch(reads_text, monkeypatch):
     forward = reads_text.model.forward
     monkeypatch.setattr(reads_text.model, "forward", lambda batch: (sizes.append(len(batch)), forward(batch))[1])
     explain(reads_text, STORY, QUESTION, swaps=[(0, 1)])
-    assert sizes == [4, 6]
+    # The question alone and its six changes, each batch filled up to a multiple of four.
+    assert sizes == [4, 8]
 
 
 def test_answers_of_several_words_are_measured_too():

@@ -26,7 +26,10 @@ app = typer.Typer(help="Train a network.", no_args_is_help=True)
 Features = Annotated[
     Path | None, typer.Option(help="Regions made by `dmnplus features`. Without: pixels, read by convolutions.")
 ]
-Variant = Annotated[str, typer.Option(help="The network: odmn, dmn2, dmn3, dmn+ (the paper's ablation).")]
+Variant = Annotated[
+    str,
+    typer.Option(help="The network: odmn, dmn2, dmn3, dmn+, dmn-max (the paper's ablation, and what goes past it)."),
+]
 Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings that differ from the defaults.")]
 Settings = Annotated[
     list[str] | None,
