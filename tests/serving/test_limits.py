@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from dmnplus.serving.models import ServedModel
 from tests.serving import hostile
 from tests.serving.conftest import Start, served
 
@@ -138,16 +139,21 @@ def test_connections_are_bounded(start: Start):
     assert b"retry-after: 1" in refused
 
 
-def test_more_than_the_queue_holds_gets_503_and_nothing_else(start: Start):
-    gate = threading.Event()
-    model = served("gated")
+def gated() -> tuple[ServedModel, threading.Event]:
+    """A model that answers nothing until its gate is set."""
+    gate, model = threading.Event(), served("gated")
     answer_many = model.answerer.answer_many
 
-    def gated(*arguments, **named):
+    def wait_and_answer(*arguments, **named):
         gate.wait()
         return answer_many(*arguments, **named)
 
-    model.answerer.answer_many = gated
+    model.answerer.answer_many = wait_and_answer
+    return model, gate
+
+
+def test_more_than_the_queue_holds_gets_503_and_nothing_else(start: Start):
+    model, gate = gated()
     address = start({"gated": model}, queue=4)
     with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor(20) as pool:
         asked = [pool.submit(client.post, "/v1/answer", json=ASKED) for _ in range(20)]
@@ -162,15 +168,7 @@ def test_more_than_the_queue_holds_gets_503_and_nothing_else(start: Start):
 
 
 def test_an_answer_that_takes_too_long_is_504(start: Start):
-    gate = threading.Event()
-    model = served("gated")
-    answer_many = model.answerer.answer_many
-
-    def gated(*arguments, **named):
-        gate.wait()
-        return answer_many(*arguments, **named)
-
-    model.answerer.answer_many = gated
+    model, gate = gated()
     address = start({"gated": model}, timeout=0.2)
     assert problem(httpx.post(f"{address}/v1/answer", json=ASKED)) == (504, "timeout")
     gate.set()

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dmnplus.cli.model_names import Model, Run, find_model
-from dmnplus.cli.story import read_lines
+from dmnplus.cli.story import read_lines, warn_of_unknown_words
 from dmnplus.data.example import DataError, Fact, Picture
 
 if TYPE_CHECKING:
@@ -86,9 +86,7 @@ def _answer(
     from dmnplus.explain.trace import answer_line, attention_table, printable
 
     answer = answerer.answer(facts, question, top=top)
-    if answer.unknown_words:
-        words = ", ".join(answer.unknown_words)
-        warnings.print(f"[yellow]warning:[/] never seen in training: {words}", highlight=False)
+    warn_of_unknown_words(answer.unknown_words, warnings)
     console.print(Text(printable(question), style="dim"), soft_wrap=True)
     console.print(answer_line(answer), soft_wrap=True)
     if explain:

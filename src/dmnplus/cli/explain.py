@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from dmnplus.cli.model_names import Model, Run, find_model
-from dmnplus.cli.story import read_lines
+from dmnplus.cli.story import read_lines, warn_of_unknown_words
 from dmnplus.data.example import DataError, Fact, Picture
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def explain_answer(
         swaps=swaps,
         regions=regions,
     )
-    if explanation.answer.unknown_words:
-        words = ", ".join(explanation.answer.unknown_words)
-        warnings.print(f"[yellow]warning:[/] never seen in training: {words}", highlight=False)
+    warn_of_unknown_words(explanation.answer.unknown_words, warnings)
     if as_json:
         typer.echo(json.dumps(explanation.plain(), indent=2))
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -28,3 +28,9 @@ def read_lines(story: Path | None, console: Console) -> Iterator[str]:
         lines = iter(sys.stdin)
     for line in lines:
         yield _LINE_NUMBER.sub("", line.partition("\t")[0].strip())
+
+
+def warn_of_unknown_words(words: Sequence[str], warnings: Console) -> None:
+    """Name the words of a story or question that training never saw."""
+    if words:
+        warnings.print(f"[yellow]warning:[/] never seen in training: {', '.join(words)}", highlight=False)

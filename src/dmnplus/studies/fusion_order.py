@@ -10,7 +10,7 @@ from dmnplus.data.example import Example
 from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import read
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study, Trained
+from dmnplus.studies.study import Column, Results, Study, Trained, every_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,11 +76,7 @@ def answer(results: Results) -> tuple[str, str, str]:
 STUDY = Study(
     name="fusion_order",
     question="How much does the bidirectional fusion give when the order of facts is swapped?",
-    arms=tuple(
-        Arm(name=name(stories, network), data=data, settings=settings)
-        for stories, data in STORIES.items()
-        for network, settings in NETWORKS.items()
-    ),
+    arms=every_pair(STORIES, NETWORKS, name),
     columns=(
         Column("backwards", "error, facts told backwards"),
         Column("same answer", "same answer to the facts told backwards", ".0%"),

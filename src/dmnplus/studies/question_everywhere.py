@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import bars
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study
+from dmnplus.studies.study import Column, Results, Study, every_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,11 +58,7 @@ def answer(results: Results) -> tuple[str, str, str]:
 STUDY = Study(
     name="question_everywhere",
     question="Feeding q into every step: what is lost without it in the gate, in the memory update, in the answer?",
-    arms=tuple(
-        Arm(name=name(stories, network), data=data, settings=settings)
-        for stories, data in STORIES.items()
-        for network, settings in NETWORKS.items()
-    ),
+    arms=every_pair(STORIES, NETWORKS, name),
     columns=(Column("loss", "test loss", ".2f"), Column("best_epoch", "best epoch", ".0f")),
     draw=draw,
     answer=answer,

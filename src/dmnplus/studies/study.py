@@ -55,6 +55,17 @@ class Arm:
         return resolve(settings=(*SMALL, *self.settings))
 
 
+def every_pair(
+    stories: Mapping[str, Data], networks: Mapping[str, tuple[str, ...]], name: Callable[[str, str], str]
+) -> tuple[Arm, ...]:
+    """An arm for each kind of stories with each network, called `name(stories, network)`."""
+    return tuple(
+        Arm(name=name(told, network), data=data, settings=settings)
+        for told, data in stories.items()
+        for network, settings in networks.items()
+    )
+
+
 class Trained(NamedTuple):
     """One start of an arm, for a measurement."""
 

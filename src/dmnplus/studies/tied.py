@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import bars
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study
+from dmnplus.studies.study import Column, Results, Study, every_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,11 +56,7 @@ STUDY = Study(
     name="tied",
     question="Tied or untied weights: is the gain more than the gain from more parameters? Is the smaller model "
     "easier to learn?",
-    arms=tuple(
-        Arm(name=name(stories, network), data=data, settings=settings)
-        for stories, data in STORIES.items()
-        for network, settings in NETWORKS.items()
-    ),
+    arms=every_pair(STORIES, NETWORKS, name),
     columns=(Column("parameters", "weights", ",.0f"), Column("best_epoch", "best epoch", ".0f")),
     draw=draw,
     answer=answer,
