@@ -119,6 +119,21 @@ def test_several_tasks_get_a_folder_each(dmnplus, tmp_path: Path, story_file: Pa
     assert {path.name for path in tmp_path.iterdir()} == {"babi-1", "babi-6"}
 
 
+def test_one_model_for_several_tasks(dmnplus, tmp_path: Path):
+    sources = ["--train", "generated:40", "--valid", "generated:20:1", "--test", "generated:10:2"]
+    quick = ["--set", "model.hidden=8", "--set", "training.epochs=1"]
+    result = dmnplus("train", "babi", "--task", "1,15", "--joint", *sources, *quick, "--out", tmp_path / "run")
+    assert result.status == 0, result.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["data"] == "babi/1,15, one model (generated:40)"
+    assert record["questions"] == {"training": 80, "validation": 40, "test": 20}
+    assert {kind: figures["questions"] for kind, figures in record["test"]["by_kind"].items()} == {
+        "babi/1 where": 10,
+        "babi/15 what": 10,
+    }
+    assert "| babi/15 | 10 |" in dmnplus("results", tmp_path / "run", "--by-type").out.replace("dmn+ | ", "")
+
+
 def test_eval_prints_accuracy_types_and_attention(dmnplus, trained: Path, story_file: Path):
     result = dmnplus("eval", trained, story_file)
     assert result.status == 0, result.err

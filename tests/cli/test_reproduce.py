@@ -48,6 +48,13 @@ def test_a_sweep_in_plain_lines_and_again(dmnplus, tmp_path: Path, archive: Path
     assert result.status == 0, result.err
     assert len([line for line in result.out.splitlines() if "done" in line]) == 4
     assert "task 15 dmn+ seed 2  done, 12 of 12" in result.out
+    # More test questions later need no training.
+    result = dmnplus(*arguments[:4], "--runs=3", *arguments[5:], *places, "--fresh=30")
+    assert result.status == 0, result.err
+    assert "done" not in result.out
+    fresh = json.loads((tmp_path / "results" / records[0]).read_text())["fresh"]
+    assert fresh["questions"] == 30
+    assert 0 <= fresh["error"] <= 1
 
 
 @pytest.mark.timeout(900)

@@ -9,8 +9,17 @@ from dmnplus.config import plain, resolve
 from dmnplus.data.example import DataError
 from dmnplus.report.document import FIGURES, document, svg, write_report
 from dmnplus.report.published import published
-from dmnplus.report.records import Start, best_cell, paper_cells, read_starts
-from dmnplus.report.tables import ablation_table, missing, order, other_table, paper_table, summary_table
+from dmnplus.report.records import Start, best_cell, paper_cells, read_joint, read_starts
+from dmnplus.report.tables import (
+    ablation_table,
+    fresh_table,
+    joint_table,
+    missing,
+    order,
+    other_table,
+    paper_table,
+    summary_table,
+)
 
 PROJECT = Path(__file__).parents[2]
 WANTED = {"training": 9000, "validation": 1000, "test": 1000}
@@ -44,7 +53,8 @@ def row(table: str, task: str) -> list[str]:
 
 
 def test_the_committed_report_is_what_the_committed_records_say():
-    assert (PROJECT / "docs" / "results.md").read_text() == document(read_starts(PROJECT / "results"))
+    starts, joint = read_starts(PROJECT / "results"), read_joint(PROJECT / "results")
+    assert (PROJECT / "docs" / "results.md").read_text() == document(starts, joint)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -216,3 +226,33 @@ def test_the_figures_need_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyP
     starts: list[Start] = read_starts(tmp_path)
     with pytest.raises(DataError, match=r"dmnplus\[report\]"):
         write_report(starts, tmp_path / "results.md")
+
+
+def test_generated_test_questions_beside_the_official_ones(tmp_path: Path):
+    write(tmp_path, 7, error=0.02, fresh={"questions": 10_000, "error": 0.025})
+    write(tmp_path, 7, 1, loss=0.5, error=0.04, fresh={"questions": 10_000, "error": 0.9})
+    write(tmp_path, 8, error=0.03)
+    assert fresh_table(read_starts(tmp_path)).splitlines()[2:] == [
+        "| 7 | dmn+ | 2.0 | 10,000 | 2.50 | +0.50 |",
+        "| mean |  |  |  |  | +0.50 |",
+    ]
+
+
+def test_one_model_for_all_tasks_by_task(tmp_path: Path):
+    kinds = {
+        "babi/2 where": {"questions": 1000, "error": 0.001},
+        "babi/18 is": {"questions": 400, "error": 0.01},
+        "babi/18 does": {"questions": 600, "error": 0.0},
+    }
+    path = write(tmp_path, 2, data="babi/2,18, one model (en-10k)", variant="dmn-max")
+    record = json.loads(path.read_text()) | {"test": {"error": 0.0025, "by_kind": kinds}}
+    path.unlink()
+    (tmp_path / "joint").mkdir()
+    (tmp_path / "joint" / "any.json").write_text(json.dumps(record))
+    assert joint_table(read_joint(tmp_path)).splitlines()[2:] == [
+        "| 2 | 0.1 |",
+        "| 18 | 0.4 |",
+        "| mean | 0.25 |",
+        "| all starts | 0.25 |",
+        "| best epoch | 3 of 9 |",
+    ]

@@ -23,12 +23,12 @@ def report(
     """
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.report.document import write_report
-    from dmnplus.report.records import read_starts
+    from dmnplus.report.records import read_joint, read_starts
     from dmnplus.report.tables import summary_table
 
     starts = read_starts(folder)
     if summary:
         typer.echo(summary_table(starts))
         return
-    for path in write_report(starts, out):
+    for path in write_report(starts, out, read_joint(folder)):
         typer.echo(f"wrote {path}")

@@ -44,6 +44,9 @@ def reproduce_babi(
     work: Annotated[
         Path | None, typer.Option(help="Folder of models and checkpoints. Default: runs/ and the name of --out.")
     ] = None,
+    fresh: Annotated[
+        int, typer.Option(min=0, metavar="QUESTIONS", help="Measure on so many generated test questions, too.")
+    ] = 0,
     seed: Seed = 0,
     recipe: Recipe = None,
     settings: Settings = None,
@@ -56,7 +59,7 @@ def reproduce_babi(
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.cli.sweep_table import watching
     from dmnplus.config import resolve
-    from dmnplus.training.sweep import plan_sweep, recorded, run_sweep
+    from dmnplus.training.sweep import measure_fresh, plan_sweep, recorded, run_sweep
 
     work = work or Path("runs") / out.name
     plan = plan_sweep(
@@ -75,10 +78,12 @@ def reproduce_babi(
         with watching(console, plan) as table:
             for planned, record in records.items():
                 if record is not None:
-                    table.known(planned, record)
+                    table.known(planned, measure_fresh(planned, record, fresh))
             shares = {planned.task: planned.config.data.validation_share for planned in left}
             splits = {task: paper_splits(task, data, share) for task, share in shares.items()}
-            outcomes = run_sweep(left, splits, processes=jobs, threads=threads, cluster=cluster, watch=table.news)
+            outcomes = run_sweep(
+                left, splits, processes=jobs, threads=threads, cluster=cluster, fresh=fresh, watch=table.news
+            )
             with closing(outcomes):
                 for outcome in outcomes:
                     failed += outcome.record is None

@@ -6,7 +6,7 @@ A source is a file in the official format, `generated:QUESTIONS[:SEED]`, or `off
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,6 +96,18 @@ def paper_splits(task: int, data: Path | None, validation_share: float) -> Split
         splits = babi_splits(task, data, "en-10k", validation_share, train, valid, None)
     parts = {"training": splits.training, "validation": splits.validation, "test": splits.test}
     return replace(splits, files={part: fingerprint(examples) for part, examples in parts.items()})
+
+
+def joint_splits(parts: Mapping[int, Splits], name: str) -> Splits:
+    """The questions of several tasks as those of one model; `files` and `sources` say of which task each is."""
+    return Splits(
+        f"babi/{name}, one model ({next(iter(parts.values())).name.partition(' ')[2].strip('()')})",
+        [example for part in parts.values() for example in part.training],
+        [example for part in parts.values() for example in part.validation],
+        [example for part in parts.values() for example in part.test],
+        files={f"{task} {role}": digest for task, part in parts.items() for role, digest in part.files.items()},
+        sources={f"{task} {role}": named for task, part in parts.items() for role, named in part.sources.items()},
+    )
 
 
 def babi_examples(data: Path | None, task: int, language: str) -> tuple[list[Example], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ SWEEPS = ("reproduce", "dmn-max")
 """Folders of `dmnplus reproduce`, with folders of records in them."""
 COLLECTED = (".", "variants", "generated")
 """Folders of records of `dmnplus train`."""
+JOINT = "joint"
+"""Folder of records of `dmnplus train babi --joint`."""
 _DATA = re.compile(r"babi/(\d+) \((.*)\)")
 
 
@@ -40,6 +43,8 @@ class Start:
     validation_loss: float
     validation_error: float
     test_error: float
+    fresh: tuple[int, float] | None
+    """Generated test questions that it was measured on as well, and their error."""
     best_epoch: int
     epochs: int
     seconds: float
@@ -48,6 +53,18 @@ class Start:
     def is_papers(self) -> bool:
         """Whether its network is one of the paper's, and its settings are the paper's."""
         return self.variant in published()[0] and not self.changed
+
+
+@dataclass(frozen=True)
+class Joint:
+    """One model for several tasks: test error by task of the chosen start, and of every start over all of them."""
+
+    variant: str
+    changed: tuple[str, ...]
+    errors: dict[int, float]
+    starts: tuple[float, ...]
+    best_epoch: int
+    epochs: int
 
 
 @dataclass(frozen=True)
@@ -98,6 +115,32 @@ def read_starts(folder: Path) -> list[Start]:
     return [*starts.values()]
 
 
+def read_joint(folder: Path) -> list[Joint]:
+    """The records of models for several tasks in `folder`, the least validation loss first."""
+    records = [_finished(path) for path in sorted((folder / JOINT).glob("*.json"))]
+    return [_joint(record) for record in sorted(records, key=lambda record: record["fit"]["validation_loss"])]
+
+
+def _joint(record: dict[str, Any]) -> Joint:
+    variant, changed = differences(record["config"])
+    asked: dict[int, float] = defaultdict(float)
+    wrong: dict[int, float] = defaultdict(float)
+    for kind, figures in record["test"]["by_kind"].items():
+        # A kind is a task and the question's first word.
+        task = int(kind.partition(" ")[0].removeprefix("babi/"))
+        asked[task] += figures["questions"]
+        wrong[task] += figures["questions"] * figures["error"]
+    fit, starts = record["fit"], record.get("starts", {})
+    return Joint(
+        variant=variant,
+        changed=tuple(changed),
+        errors={task: wrong[task] / asked[task] for task in sorted(asked)},
+        starts=tuple(start["test_error"] for start in starts.values()) or (record["test"]["error"],),
+        best_epoch=fit["best_epoch"],
+        epochs=fit["epochs"],
+    )
+
+
 def _check_same_questions(starts: Iterable[Start]) -> None:
     seen: dict[tuple[int, str], Start] = {}
     for start in starts:
@@ -143,10 +186,15 @@ def best_cell(starts: Sequence[Start], task: int) -> Cell | None:
     return min(cells([start for start in tried if start.data == data]), key=lambda cell: cell.best.validation_loss)
 
 
-def _starts(path: Path, folder: str) -> list[Start]:
+def _finished(path: Path) -> dict[str, Any]:
     record = read_json(path)
     if not isinstance(record, dict) or not record.get("finished") or "test" not in record:
         raise DataError(f"{path}: not the record of a finished run; finish it with the command that began it")
+    return record
+
+
+def _starts(path: Path, folder: str) -> list[Start]:
+    record = _finished(path)
     match = _DATA.fullmatch(record["data"])
     if not match:
         raise DataError(f"{path}: is a record of {record['data']}, not of a bAbI task")
@@ -175,6 +223,7 @@ def _starts(path: Path, folder: str) -> list[Start]:
             validation_loss=fit["validation_loss"],
             validation_error=fit["validation_error"],
             test_error=error,
+            fresh=(record["fresh"]["questions"], record["fresh"]["error"]) if "fresh" in record else None,
             best_epoch=fit["best_epoch"],
             epochs=fit["epochs"],
             seconds=fit["seconds"],

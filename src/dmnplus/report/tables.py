@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import mean
 
 from dmnplus.report.published import TASKS, Column, published
-from dmnplus.report.records import Cell, Start, best_cell, cells, paper_cells
+from dmnplus.report.records import Cell, Joint, Start, best_cell, cells, paper_cells
 
 ABLATION = ("odmn", "dmn2", "dmn3", "dmn+")
 MISSING = "-"
@@ -159,6 +159,43 @@ def missing(starts: Sequence[Start]) -> str:
         tasks = [task for task in TASKS if (task, variant) not in ours]
         lines += [f"- {variant}: {', '.join(map(str, tasks))}"] if tasks else []
     return "\n".join(lines) or "- none"
+
+
+def fresh_table(starts: Sequence[Start]) -> str:
+    """The chosen starts on the official test questions and on more, generated ones; empty if none was measured so."""
+    rows, differences = [], []
+    for cell in cells(starts):
+        best = cell.best
+        if best.fresh is None:
+            continue
+        questions, error = best.fresh
+        differences.append(error - best.test_error)
+        rows.append(
+            [
+                str(best.task),
+                f"{best.variant}{_listed(best.changed)}",
+                percent(best.test_error),
+                f"{questions:,}",
+                f"{100 * error:.2f}",
+                f"{100 * differences[-1]:+.2f}",
+            ]
+        )
+    if not rows:
+        return ""
+    rows.append(["mean", "", "", "", "", f"{100 * mean(differences):+.2f}"])
+    header = ["task", "network", "official test", "generated questions", "their error", "difference"]
+    return markdown(header, rows)
+
+
+def joint_table(runs: Sequence[Joint]) -> str:
+    """Models of all tasks: error by task of the start with the least validation loss, and what all starts reached."""
+    tasks = sorted({task for run in runs for task in run.errors})
+    rows = [[str(task), *(percent(run.errors.get(task)) for run in runs)] for task in tasks]
+    rows.append(["mean", *(f"{100 * mean(run.errors.values()):.2f}" for run in runs)])
+    rows.append(["all starts", *(", ".join(f"{100 * error:.2f}" for error in run.starts) for run in runs)])
+    rows.append(["best epoch", *(f"{run.best_epoch} of {run.epochs}" for run in runs)])
+    header = ["task", *(f"{run.variant}{_listed(run.changed)}" for run in runs)]
+    return markdown(header, rows)
 
 
 def other_table(starts: Sequence[Start]) -> str:

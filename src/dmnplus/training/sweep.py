@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dmnplus.config import Config, parse, plain
+from dmnplus.data.batching import encode
 from dmnplus.data.example import DataError, Splits
+from dmnplus.data.generate import generate
 from dmnplus.training.checkpoint import CHECKPOINT, RUN, read_json, write_json
-from dmnplus.training.run import Job, Progress, Start, finish, starts_of, train_start
+from dmnplus.training.metrics import evaluate
+from dmnplus.training.run import Job, Progress, Start, finish, load_model, starts_of, train_start
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Step
 
@@ -80,11 +83,13 @@ def run_sweep(
     processes: int = 1,
     threads: int = 1,
     cluster: str | None = None,
+    fresh: int = 0,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Generator[Outcome, None, None]:
     """Train the starts that are `left`, measure each on the test questions once its model is chosen, and record it.
 
-    `splits` has the questions of every task; where the training happens is as in `spread`. Starts that were begun go on
+    `splits` has the questions of every task; where the training happens is as in `spread`; `fresh` is as in
+    `measure_fresh`. Starts that were begun go on
     from their last finished epoch. Raises `DataError` before any training for a folder with a start of other settings
     or data.
     """
@@ -102,7 +107,7 @@ def run_sweep(
     # Trained to the end, but the sweep was stopped before its record was written.
     for planned in left:
         if (planned.folder / RUN).exists() and read_json(planned.folder / RUN).get("finished"):
-            yield Outcome(by_folder.pop(planned.folder), _record(planned, jobs[planned.folder]))
+            yield Outcome(by_folder.pop(planned.folder), _record(planned, jobs[planned.folder], fresh))
 
     def starts() -> Iterator[Start]:
         for folder in list(by_folder):
@@ -112,7 +117,7 @@ def run_sweep(
         for done in ended:
             planned = by_folder[done.folder]
             if done.error is None:
-                yield Outcome(planned, _record(planned, jobs[done.folder]))
+                yield Outcome(planned, _record(planned, jobs[done.folder], fresh))
             else:
                 yield Outcome(planned, None, done.error)
 
@@ -126,13 +131,41 @@ def _train(start: Start, report: Callable[[Progress], None]) -> None:
     train_start(start, sparsely)
 
 
-def _record(planned: Planned, job: Job) -> dict[str, Any]:
+FRESH_SEED = 1
+"""Of the generated questions that trained models are measured on; training files that are made up have seed 0."""
+
+
+def measure_fresh(planned: Planned, record: dict[str, Any], questions: int) -> dict[str, Any]:
+    """The record with the model's error on so many generated test questions, written where it is new; 0 measures none.
+
+    They are of the task's rules and statistics, and more than the official 1,000. Raises `DataError` if the start's
+    model is no longer there.
+    """
+    if not questions or record.get("fresh", {}).get("questions") == questions:
+        return record
+    config, vocabulary, model = load_model(planned.folder)
+    examples = generate(planned.task, questions, seed=FRESH_SEED, split="test")
+    result = evaluate(model, encode(examples, vocabulary, last_facts=config.data.last_facts), examples)
+    record = {
+        **record,
+        "fresh": {
+            "questions": questions,
+            "seed": FRESH_SEED,
+            "error": result.error,
+            "unanswerable": result.unanswerable,
+        },
+    }
+    write_json(planned.record, record)
+    return record
+
+
+def _record(planned: Planned, job: Job, fresh: int) -> dict[str, Any]:
     """Measure a trained start and write its record; its checkpoint has served."""
     record = finish(job)
     planned.record.parent.mkdir(parents=True, exist_ok=True)
     write_json(planned.record, record)
     (planned.folder / CHECKPOINT).unlink(missing_ok=True)
-    return record
+    return measure_fresh(planned, record, fresh)
 
 
 def _check(planned: Planned, record: dict[str, Any], path: Path) -> None:
