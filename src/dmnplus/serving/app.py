@@ -9,12 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from fastapi import FastAPI, File, Form, UploadFile
+from fastapi import Depends, FastAPI, File, Form, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import TypeAdapter, ValidationError
+from pydantic.json_schema import SkipJsonSchema
 from starlette.exceptions import HTTPException
 from torch import Tensor
 
@@ -48,7 +50,6 @@ PAGE = Path(__file__).parent / "page"
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorOut, "description": "Not HTTP or not JSON."},
-    401: {"model": ErrorOut, "description": "No token, or a wrong one."},
     404: {"model": ErrorOut, "description": "No such model."},
     408: {"model": ErrorOut, "description": "The request took too long to arrive."},
     413: {"model": ErrorOut, "description": "The body is larger than the server takes."},
@@ -57,9 +58,17 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"model": ErrorOut, "description": "Too many questions at once; Retry-After says when to ask again."},
     504: {"model": ErrorOut, "description": "The answer took too long."},
 }
-
-
+_UNAUTHORIZED: dict[int | str, dict[str, Any]] = {
+    401: {"model": ErrorOut, "description": "No token, or a wrong one."},
+}
 _FACTS = TypeAdapter(list[str | ImageFact])
+_FACTS_SCHEMA = {
+    "type": "array",
+    "minItems": 1,
+    "items": {"anyOf": [{"type": "string"}, ImageFact.model_json_schema()]},
+}
+# FastAPI says only that they are files.
+_PICTURES = {"multipart/form-data": {"encoding": {"images": {"contentType": "image/*"}}}}
 
 
 def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = None) -> Observer:
@@ -69,6 +78,12 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
     batcher = Batcher(limit=config.queue, most=config.max_batch, wait=config.batch_wait_ms / 1000, watch=metrics.batch)
     decoder = Decoder(config.max_pixels)
     asking = _Asking(models, config, batcher)
+    # For the document alone: `Limits` checks the token before anything of a body is read.
+    token = Depends(
+        HTTPBearer(auto_error=False, scheme_name="token", description="The token of `dmnplus serve --token`.")
+    )
+    guard: dict[str, Any] = {"dependencies": [token]} if config.token else {}
+    refused = _UNAUTHORIZED if config.token else {}
     listed = Models(models=[model_out(model) for model in models.values()], default=next(iter(models)))
 
     @asynccontextmanager
@@ -94,28 +109,35 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
     )
     app.add_middleware(Limits, config=config)
 
-    @app.post("/v1/answer", response_model=AnswerOut, responses=_ERRORS)
+    @app.post("/v1/answer", response_model=AnswerOut, responses=_ERRORS | refused, **guard)
     async def answer(asked: Question) -> Response:
         """Answer a question about sentences."""
         return JsonResponse((await asking.answer([asked]))[0])
 
-    @app.post("/v1/answers", response_model=Answers, responses=_ERRORS)
+    @app.post("/v1/answers", response_model=Answers, responses=_ERRORS | refused, **guard)
     async def answers(asked: Questions) -> Response:
         """Answer several questions, each about sentences of its own."""
         return JsonResponse({"answers": await asking.answer(asked.questions)})
 
-    @app.post("/v1/answer/pictures", response_model=AnswerOut, responses=_ERRORS)
+    @app.post(
+        "/v1/answer/pictures",
+        response_model=AnswerOut,
+        responses=_ERRORS | refused,
+        openapi_extra={"requestBody": {"content": _PICTURES}},
+        **guard,
+    )
     async def answer_pictures(
         question: Annotated[Text, Form()],
         images: Annotated[list[UploadFile], File(min_length=1, description="The pictures' files.")],
         facts: Annotated[
-            str | None,
+            str | SkipJsonSchema[None],
             Form(
                 description='The story as JSON, sentences and pictures by number: ["It rains.", {"image": 0}]. '
                 "Without it, the pictures in order.",
+                json_schema_extra={"contentMediaType": "application/json", "contentSchema": _FACTS_SCHEMA},
             ),
         ] = None,
-        model: Annotated[str | None, Form(description="One of GET /v1/models.")] = None,
+        model: Annotated[str | SkipJsonSchema[None], Form(description="One of GET /v1/models.")] = None,
         top: Annotated[Top, Form()] = 5,
     ) -> Response:
         """Answer a question about pictures, or pictures and sentences."""
@@ -128,7 +150,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         [(found, timing)] = await asking.results([(used, story, question)], content)
         return JsonResponse(answer_out(used, found, timing, top))
 
-    @app.get("/v1/models", responses={401: _ERRORS[401]})
+    @app.get("/v1/models", responses=refused, **guard)
     async def list_models() -> Models:
         """The models that answer here, with questions to try."""
         return listed
@@ -145,7 +167,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
             raise ApiError(503, "not_ready", "no questions are answered now", {"Retry-After": "1"})
         return State(status="ready")
 
-    @app.get("/metrics", response_class=PlainTextResponse, responses={401: _ERRORS[401]})
+    @app.get("/metrics", response_class=PlainTextResponse, responses=refused, **guard)
     async def show_metrics() -> Response:
         """Counters for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
