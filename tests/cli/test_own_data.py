@@ -172,8 +172,9 @@ def test_anonymous_names_answer_about_people_never_met(tmp_path: Path):
         splits = Splits("own", training, named(moves(40, longest=4, seed=2), known), other)
         (record,) = train_runs([Job(tmp_path / str(anonymous), config, splits, 0, 1)], threads=1)
         accuracy[anonymous] = record["test"]["accuracy"]
-    assert accuracy[True] > 0.7
-    assert accuracy[True] > accuracy[False] + 0.5
+    # Seeds 0 to 7 reach 0.83 to 0.97, 0.78 to 0.91 more than with names as they are; the reference kernels likewise.
+    assert accuracy[True] > 0.75
+    assert accuracy[True] > accuracy[False] + 0.65
 
 
 def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
