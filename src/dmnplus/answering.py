@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from dmnplus.config import Config
-from dmnplus.data.batching import Questions, encode
+from dmnplus.data.batching import Batch, Questions, encode
 from dmnplus.data.example import DataError, Example, Fact, Picture, iter_sentences
 from dmnplus.data.names import Cast
 from dmnplus.data.pictures import Pictures, snake_order
@@ -18,6 +18,7 @@ from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.words import split_sentences
 from dmnplus.model import DMN
 from dmnplus.model.answer import Ranked
+from dmnplus.model.network import Output
 from dmnplus.pretrained import locate
 from dmnplus.training.run import load_model
 
@@ -77,8 +78,7 @@ class QuestionAnswerer:
 
         The examples are read as one batch. `casts` are their names, if those are not to be found in each story anew.
         """
-        answers, probabilities_B = self._read(examples, top, casts=casts)
-        return answers, probabilities_B.tolist()
+        return self._read(examples, top, casts=casts, measured=True)
 
     def example(self, story: str | Sequence[Fact], question: str) -> Example:
         """A question as the network reads it: of a long story, the last facts. Raises as `answer` does."""
@@ -96,23 +96,32 @@ class QuestionAnswerer:
         *,
         casts: Sequence[Cast] | None = None,
         pictures: Pictures | None = None,
-    ) -> tuple[list[Answer], Tensor]:
-        """The answers, and the probability of each example's own answer, [B]."""
+        measured: bool = False,
+    ) -> tuple[list[Answer], list[float]]:
+        """The answers and, if `measured`, the probability of each example's own answer."""
         if top < 1:
             raise ValueError(f"top is {top}; it must be at least 1")
         if not examples:
-            return [], torch.zeros(0)
+            return [], []
         casts = casts or [self.vocabulary.cast(example.facts, example.question) for example in examples]
-        questions = self.encode(examples, casts=casts, pictures=pictures)
-        rows = [*range(len(examples)), *[0] * (-len(examples) % ROW_STEP)]
-        batch = questions.batch(torch.tensor(rows)).padded(FACT_STEP).to(self.model.embedding.weight.device)
-        output = self.model(batch)
-        ranked, attention = self.model.ranked(output, top), output.attention_PBF.cpu()
-        answers = [
-            self._answer(example, cast, ranked[i], attention[:, i, : questions.lengths_N[i]])
-            for i, (example, cast) in enumerate(zip(examples, casts, strict=True))
-        ]
-        return answers, self.model.probabilities(output, batch)[: len(examples)]
+        batch = self._batch(examples, casts, pictures)
+        output = self.model(batch) if measured else self.model.read(batch)
+        attention_BPF = output.attention_PBF.cpu().transpose(0, 1)
+        # What the batch was filled up with is left out.
+        answers = [*map(self._answer, examples, casts, self.model.ranked(output, top), attention_BPF)]
+        probabilities = self.model.probabilities(output, batch).tolist() if isinstance(output, Output) else []
+        return answers, probabilities[: len(examples)]
+
+    def _batch(self, examples: Sequence[Example], casts: Sequence[Cast], pictures: Pictures | None) -> Batch:
+        """The questions, filled up to a multiple of rows and facts with what is computed in no time."""
+        missing = -len(examples) % ROW_STEP
+        short = Example(facts=examples[0].facts[:1], question=examples[0].question, answer=())
+        casts = [*casts, *[casts[0]] * missing]
+        questions = self.encode([*examples, *[short] * missing], casts=casts, pictures=pictures)
+        batch = questions.whole(fact_step=FACT_STEP)
+        if batch.pictures is not None and len(batch.pictures) == 1:
+            batch = replace(batch, pictures=batch.pictures.repeat(2, 1, 1, 1))
+        return batch.to(self.model.embedding.weight.device)
 
     def _answer(self, example: Example, cast: Cast, ranked: list[Ranked], attention_PF: Tensor) -> Answer:
         texts = [(self._text(r.answer, cast), r.probability) for r in ranked]
@@ -160,10 +169,10 @@ class QuestionAnswerer:
     ) -> tuple[list[list[float]], dict[int, list[list[list[float]]]]]:
         """Attention by fact, and by region of each picture."""
         if self.model.pictures is None:
-            return attention_PF.tolist(), {}
+            return attention_PF[:, : len(facts)].tolist(), {}
         rows, columns = self.model.pictures.rows, self.model.pictures.columns
         sizes = [rows * columns if isinstance(fact, Picture) else 1 for fact in facts]
-        parts = attention_PF.split(sizes, dim=1)
+        parts = attention_PF[:, : sum(sizes)].split(sizes, dim=1)
         in_rows = torch.tensor(snake_order(rows, columns)).argsort()
         regions = {
             i: part[:, in_rows].unflatten(1, (rows, columns)).tolist()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 from itertools import accumulate, count
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -29,8 +30,13 @@ _Tensors = TypeVar("_Tensors", bound="_TensorFields")
 
 @dataclass(frozen=True)
 class _TensorFields:
+    sentences_SW: Tensor
+    """Word ids of the distinct sentences, 0 where there is no word; sentence 0 is padding."""
+
     def to(self: _Tensors, device: torch.device | str) -> _Tensors:
         """The same tensors on `device`."""
+        if self.sentences_SW.device == torch.device(device):
+            return self
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return type(self)(**{name: v.to(device) if isinstance(v, Tensor) else v for name, v in values.items()})
 
@@ -39,8 +45,6 @@ class _TensorFields:
 class Batch(_TensorFields):
     """What the network reads. Sentences repeat within and between stories, so each distinct one is held once."""
 
-    sentences_SW: Tensor
-    """Word ids of the distinct sentences, 0 where there is no word; sentence 0 is padding."""
     facts_BF: Tensor
     """Each fact as a row of `sentences_SW`; after its rows, each region of each of the `pictures`, in snake order."""
     mask_BF: Tensor
@@ -65,25 +69,11 @@ class Batch(_TensorFields):
     def __len__(self) -> int:
         return len(self.facts_BF)
 
-    def padded(self, multiple: int) -> Batch:
-        """The same with a multiple of `multiple` facts, those added being no facts, and never one picture alone."""
-        more = (0, -self.facts_BF.shape[1] % multiple)
-        return replace(
-            self,
-            facts_BF=pad(self.facts_BF, more),
-            mask_BF=pad(self.mask_BF, more),
-            places_BF=pad(self.places_BF, more),
-            pictures=self.pictures.repeat(2, 1, 1, 1)
-            if self.pictures is not None and len(self.pictures) == 1
-            else self.pictures,
-        )
-
 
 @dataclass(frozen=True)
 class Questions(_TensorFields):
     """A whole data set, encoded."""
 
-    sentences_SW: Tensor
     facts_NF: Tensor
     """Each fact as a row of `sentences_SW`, or -1 - the number of a picture; then 0."""
     lengths_N: Tensor
@@ -106,25 +96,45 @@ class Questions(_TensorFields):
         distinct, inverse = torch.unique(
             torch.cat([facts_BF.new_zeros(1), facts_BF.clamp(min=0).flatten()]), return_inverse=True
         )
-        places_BF, pictures = torch.zeros_like(facts_BF), None
-        numbered_BF, mask_BF = inverse[1:].view_as(facts_BF), facts_BF != 0
-        if self.pictures is not None:
+        numbered_BF = inverse[1:].view_as(facts_BF)
+        return Questions(
+            sentences_SW=_trim(self.sentences_SW[distinct], PADDING),
+            facts_NF=numbered_BF if self.pictures is None else torch.where(facts_BF < 0, facts_BF, numbered_BF),
+            lengths_N=self.lengths_N[rows_B],
+            questions_NQ=_trim(self.questions_NQ[rows_B], PADDING),
+            answers_N=self.answers_N[rows_B],
+            answer_words_NL=_trim(self.answer_words_NL[rows_B], NO_ANSWER),
+            supporting_NK=self.supporting_NK[rows_B],
+            steps_NK=self.steps_NK[rows_B],
+            pictures=self.pictures,
+            names_NM=None if self.names_NM is None else self.names_NM[rows_B],
+        ).whole()
+
+    def whole(self, *, fact_step: int = 1) -> Batch:
+        """All questions as one batch of a multiple of `fact_step` facts, those at the end being none."""
+        facts_BF, pictures = self.facts_NF, None
+        if self.pictures is None:
+            facts_BF = pad(facts_BF, (0, -facts_BF.shape[1] % fact_step))
+            mask_BF, places_BF = facts_BF != 0, torch.zeros_like(facts_BF)
+        else:
             shown, picture = torch.unique((-1 - facts_BF)[facts_BF < 0], return_inverse=True)
-            numbered_BF[facts_BF < 0] = len(distinct) + picture * _regions(self.pictures)
-            numbered_BF, places_BF, mask_BF = _spread(facts_BF, numbered_BF, _regions(self.pictures))
+            numbered_BF = facts_BF.masked_scatter(
+                facts_BF < 0, len(self.sentences_SW) + picture * _regions(self.pictures)
+            )
+            facts_BF, places_BF, mask_BF = _spread(facts_BF, numbered_BF, _regions(self.pictures), fact_step)
             pictures = self.pictures.read(shown)
         return Batch(
-            sentences_SW=_trim(self.sentences_SW[distinct], PADDING),
-            facts_BF=numbered_BF,
+            sentences_SW=self.sentences_SW,
+            facts_BF=facts_BF,
             mask_BF=mask_BF,
-            questions_BQ=_trim(self.questions_NQ[rows_B], PADDING),
-            answers_B=self.answers_N[rows_B],
-            answer_words_BL=_trim(self.answer_words_NL[rows_B], NO_ANSWER),
-            supporting_BK=self.supporting_NK[rows_B],
-            steps_BK=self.steps_NK[rows_B],
+            questions_BQ=self.questions_NQ,
+            answers_B=self.answers_N,
+            answer_words_BL=self.answer_words_NL,
+            supporting_BK=self.supporting_NK,
+            steps_BK=self.steps_NK,
             places_BF=places_BF,
             pictures=pictures,
-            names_BM=None if self.names_NM is None else self.names_NM[rows_B],
+            names_BM=self.names_NM,
         )
 
     def batches(
@@ -306,14 +316,18 @@ def _labels(example: Example, dropped: int, starts: Sequence[int], pictures: Pic
     return labels
 
 
-def _spread(facts_BF: Tensor, numbered_BF: Tensor, regions: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Every picture as its regions: numbers, places in the series and mask, all [B, F] for the F after."""
+def _spread(facts_BF: Tensor, numbered_BF: Tensor, regions: int, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Every picture as its regions: numbers, places in the series and mask, all [B, F] for the F after.
+
+    F is a multiple of `step`.
+    """
     is_picture_BF = facts_BF < 0
     counts_BF = torch.where(is_picture_BF, regions, (facts_BF != 0).long())
     counts = counts_BF.flatten()
     region = torch.arange(int(counts.sum())) - torch.repeat_interleave(counts.cumsum(0) - counts, counts)
     lengths_B = counts_BF.sum(dim=1)
-    mask_BF = torch.arange(int(lengths_B.max())) < lengths_B[:, None]
+    longest = int(lengths_B.max())
+    mask_BF = torch.arange(longest + -longest % step) < lengths_B[:, None]
     spread_BF, places_BF = torch.zeros_like(mask_BF, dtype=torch.long), torch.zeros_like(mask_BF, dtype=torch.long)
     spread_BF[mask_BF] = torch.repeat_interleave(numbered_BF.flatten(), counts) + region
     place_BF = is_picture_BF.cumsum(dim=1) * is_picture_BF
@@ -335,8 +349,8 @@ def _answer_words(answer: Sequence[str], vocabulary: Vocabulary) -> list[int]:
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
     # A last dimension of zero has no maximum and no last step; one column of padding has.
     width = max(1, *map(len, rows))
-    # One tensor made of lists: a tensor a row costs more than all else in encoding one question.
-    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.long)
+    # NumPy reads lists several times as fast as PyTorch.
+    return torch.from_numpy(np.array([[*row, *[value] * (width - len(row))] for row in rows], dtype=np.int64))
 
 
 def _trim(ids: Tensor, value: int) -> Tensor:

@@ -25,6 +25,8 @@ class Cast(NamedTuple):
 
     def restore(self, words: Iterable[str]) -> tuple[str, ...]:
         """`words` with the names in the place of their placeholders."""
+        if not self.written:
+            return tuple(words)
         names = {placeholder(place): name for place, name in self.written.items()}
         return tuple(names.get(word, word) for word in words)
 

@@ -124,5 +124,5 @@ class Vocabulary:
 
     def unknown_words(self, sentences: Iterable[str], places: Mapping[str, int] = _NO_NAMES) -> list[str]:
         """Words of `sentences` never seen in training, each once, in order of appearance."""
-        words = (word for sentence in sentences for word in spell(sentence, places))
-        return list(dict.fromkeys(word for word in words if word not in self._word_ids))
+        known = self._word_ids
+        return list(dict.fromkeys(word for word in spell("\n".join(sentences), places) if word not in known))

@@ -141,8 +141,16 @@ class DropoutMasks(NamedTuple):
     regions_IRC: Tensor | None = None
 
 
+class Reading(NamedTuple):
+    """What the answer is made of; the attention sums to one over each question's facts."""
+
+    attention_PBF: Tensor
+    answer_input_BK: Tensor
+    names_BM: Tensor | None = None
+
+
 class Output(NamedTuple):
-    """`logits` are [B, A] for classes and [B, L, V] for words; the attention sums to one over each question's facts."""
+    """`logits` are [B, A] for classes and [B, L, V] for words; the rest is that of `Reading`."""
 
     logits: Tensor
     attention_PBF: Tensor
@@ -203,6 +211,11 @@ class DMN(nn.Module):
             start_uniform(self)
 
     def forward(self, batch: Batch, dropout: DropoutMasks | None = None) -> Output:
+        reading = self.read(batch, dropout)
+        return Output(self.answer(reading.answer_input_BK, batch.answer_words_BL, batch.names_BM), *reading)
+
+    def read(self, batch: Batch, dropout: DropoutMasks | None = None) -> Reading:
+        """All but the logits, which `ranked` does without."""
         words = self.embedding(batch.sentences_SW)
         regions = self._regions(batch, words, dropout)
         facts = self._facts(batch, words, regions, dropout)
@@ -212,8 +225,7 @@ class DMN(nn.Module):
         qm = torch.cat([q if self.config.answer_question else torch.zeros_like(q), m], dim=-1)
         if dropout is not None:
             qm = qm * dropout.answer_BK
-        logits = self.answer(qm, batch.answer_words_BL, batch.names_BM)
-        return Output(logits, attention, qm, batch.names_BM)
+        return Reading(attention, qm, batch.names_BM)
 
     def _question(self, questions_BQ: Tensor) -> Tensor:
         if self.question is not None:
@@ -275,7 +287,7 @@ class DMN(nn.Module):
         answers_B = batch.answers_B if self.config.answer == "class" else batch.answer_words_BL[:, 0]
         return (-self.losses(output, batch)).exp() * (answers_B != NO_ANSWER)
 
-    def ranked(self, output: Output, top: int) -> list[list[Ranked]]:
+    def ranked(self, output: Output | Reading, top: int) -> list[list[Ranked]]:
         """The `top` answers of each question, best first; of a decoder at most as many as it has beams."""
         width = self.config.beams if self.config.answer == "words" else top
         return [best[:top] for best in self.answer.ranked(output.answer_input_BK, width, output.names_BM)]
