@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,9 @@ import httpx
 import pytest
 
 pytest.importorskip("uvicorn", reason="needs pip install 'dmnplus[serve]'")
+
+from dmnplus.serving import server
+from dmnplus.serving.settings import ServerConfig
 
 ASKED = {"story": "Mary went to the kitchen. John went to the garden.", "question": "Where is Mary?"}
 
@@ -44,3 +49,20 @@ def test_a_stop_finishes_what_was_accepted(stop: signal.Signals):
             assert "Traceback" not in process.stderr.read()
         finally:
             process.kill()
+
+
+def test_what_is_loaded_is_not_looked_through_for_garbage(models, monkeypatch: pytest.MonkeyPatch):
+    frozen = []
+
+    class Server:
+        def run(self, sockets: list[socket.socket]) -> None:
+            frozen.append(gc.get_freeze_count())
+
+    monkeypatch.setattr(server, "build", lambda models, config: Server())
+    monkeypatch.setattr(server.signal, "signal", lambda *arguments: None)
+    try:
+        with socket.socket() as listening:
+            server.serve(models, ServerConfig(), listening)
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 from collections.abc import Mapping
@@ -53,6 +54,9 @@ def build(models: Mapping[str, ServedModel], config: ServerConfig) -> uvicorn.Se
 
 def serve(models: Mapping[str, ServedModel], config: ServerConfig, listening: socket.socket) -> None:
     """Answer requests until SIGINT or SIGTERM; what has been accepted by then is still answered."""
+    # All that is loaded by now stays, and to look through it for garbage holds up every answer for a fifth of a second.
+    gc.collect()
+    gc.freeze()
     # Once it has stopped, uvicorn sends itself the signal that stopped it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt):
