@@ -56,7 +56,11 @@ def in_turns(
     most: int = 200,
     clock: str = "wall",
 ) -> dict[str, list[float]]:
-    """Seconds of every call of each run: once all to warm up, then round after round for about `seconds`."""
+    """Seconds of a call of each run: all to warm up, then round after round for about `seconds`.
+
+    In every round a run is called twice and the second call is timed: the first finds caches and memory as the other
+    run left them, which is not how a training or a server goes on.
+    """
     for run in runs.values():
         # Twice: the first call may compile, the second is the first with its memory in place.
         if timed(run, device) < seconds / 4:
@@ -68,6 +72,7 @@ def in_turns(
             if done >= least and time.perf_counter() - start > seconds:
                 break
             for name, run in runs.items():
+                run()
                 times[name].append(timed(run, device, clock))
     return times
 

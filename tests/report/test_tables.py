@@ -9,9 +9,10 @@ from dmnplus.config import plain, resolve
 from dmnplus.data.example import DataError
 from dmnplus.report.document import FIGURES, document, svg, write_report
 from dmnplus.report.published import published
-from dmnplus.report.records import Start, best_cell, paper_cells, read_joint, read_starts
+from dmnplus.report.records import Start, best_cell, paper_cells, read_daquar_starts, read_joint, read_starts
 from dmnplus.report.tables import (
     ablation_table,
+    daquar_table,
     fresh_table,
     joint_table,
     missing,
@@ -53,8 +54,9 @@ def row(table: str, task: str) -> list[str]:
 
 
 def test_the_committed_report_is_what_the_committed_records_say():
-    starts, joint = read_starts(PROJECT / "results"), read_joint(PROJECT / "results")
-    assert (PROJECT / "docs" / "results.md").read_text() == document(starts, joint)
+    results = PROJECT / "results"
+    written = document(read_starts(results), read_joint(results), read_daquar_starts(results))
+    assert (PROJECT / "docs" / "results.md").read_text() == written
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -255,4 +257,26 @@ def test_one_model_for_all_tasks_by_task(tmp_path: Path):
         "| mean | 0.25 |",
         "| all starts | 0.25 |",
         "| best epoch | 3 of 9 |",
+    ]
+
+
+def test_daquar_over_divisions_and_without_photos(tmp_path: Path):
+    def start(name: str, data: str, division: int, error: float) -> None:
+        path = write(
+            tmp_path,
+            1,
+            data=data,
+            settings=[f"data.split_seed={division}", "training.l2=0.0"],
+            error=error,
+            questions={"training": 4000, "validation": 500, "test": 1200},
+        )
+        (tmp_path / "daquar").mkdir(exist_ok=True)
+        path.rename(tmp_path / "daquar" / f"{name}.json")
+
+    start("a", "daquar", 0, 0.77)
+    start("b", "daquar", 1, 0.79)
+    start("c", "daquar without pictures", 0, 0.8)
+    assert daquar_table(read_daquar_starts(tmp_path)).splitlines()[2:] == [
+        "| question alone, dmn+, training.l2=0.0 | 19.1 | 80.0 | 20.0 | 1 of 1 division | 1,200 |",
+        "| dmn+, training.l2=0.0 | 28.8 | 80.0 | 22.0 ± 1.4 | 2 of 2 divisions | 1,200 |",
     ]

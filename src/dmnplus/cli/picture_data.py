@@ -83,3 +83,8 @@ def without_pictures(examples: Sequence[Example]) -> list[Example]:
         replace(e, facts=facts or ("nothing",), supporting=(), regions=())
         for e, facts in zip(examples, said, strict=True)
     ]
+
+
+def splits_without_pictures(splits: Splits) -> Splits:
+    training, validation, test = map(without_pictures, (splits.training, splits.validation, splits.test))
+    return Splits(f"{splits.name} without pictures", training, validation, test)

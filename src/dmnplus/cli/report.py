@@ -17,18 +17,18 @@ def report(
         bool, typer.Option("--summary", help="Print the summary's table alone, and write nothing.")
     ] = False,
 ) -> None:
-    """Write the tables and figures of all bAbI records, beside what the paper and others report.
+    """Write the tables and figures of all records of bAbI and DAQUAR, beside what the paper and others report.
 
     The same records give the same files, to the last byte.
     """
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.report.document import write_report
-    from dmnplus.report.records import read_joint, read_starts
+    from dmnplus.report.records import read_daquar_starts, read_joint, read_starts
     from dmnplus.report.tables import summary_table
 
     starts = read_starts(folder)
     if summary:
         typer.echo(summary_table(starts))
         return
-    for path in write_report(starts, out, read_joint(folder)):
+    for path in write_report(starts, out, read_joint(folder), read_daquar_starts(folder)):
         typer.echo(f"wrote {path}")

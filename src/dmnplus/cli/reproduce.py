@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
+from dmnplus.cli.picture_data import picture_splits, splits_without_pictures
 from dmnplus.cli.sources import paper_splits, parse_tasks
 from dmnplus.cli.train import Recipe, Seed, Settings
+from dmnplus.data.example import Splits, iter_pictures
+
+if TYPE_CHECKING:
+    from dmnplus.data.pictures import Pictures
+    from dmnplus.training.sweep import Planned
 
 app = typer.Typer(help="Make the paper's tables anew.", no_args_is_help=True)
+
+Variants = Annotated[str, typer.Option(help="Networks of the paper's ablation.")]
+Jobs = Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")]
+Threads = Annotated[
+    int, typer.Option(min=1, help="Threads of each process. Another number of threads rounds differently.")
+]
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS",
+        help="Train on a Ray cluster: HOST:PORT; auto, the one this machine belongs to; or local, one of --jobs "
+        "cores here.",
+    ),
+]
+Out = Annotated[Path, typer.Option(help="Folder of the records, a small file a start.")]
+Work = Annotated[
+    Path | None, typer.Option(help="Folder of models and checkpoints. Default: runs/ and the name of --out.")
+]
 
 
 @app.callback()
@@ -22,28 +48,17 @@ def root() -> None:
 
 @app.command("babi")
 def reproduce_babi(
-    variants: Annotated[str, typer.Option(help="Networks of the paper's ablation.")] = "odmn,dmn2,dmn3,dmn+",
+    variants: Variants = "odmn,dmn2,dmn3,dmn+",
     tasks: Annotated[str, typer.Option(help="As in 2, or 1,4,6, or 1-20; begun in this order.")] = "1-20",
     runs: Annotated[int, typer.Option(min=1, help="Random starts of each task and variant.")] = 10,
-    jobs: Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")] = 1,
-    threads: Annotated[
-        int, typer.Option(min=1, help="Threads of each process. Another number of threads rounds differently.")
-    ] = 1,
-    cluster: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ADDRESS",
-            help="Train on a Ray cluster: HOST:PORT; auto, the one this machine belongs to; or local, one of --jobs "
-            "cores here.",
-        ),
-    ] = None,
+    jobs: Jobs = 1,
+    threads: Threads = 1,
+    cluster: Cluster = None,
     data: Annotated[
         Path | None, typer.Option(help="The official archive or its unpacked folder. Default: where `data get` put it.")
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the records, a small file a start.")] = Path("results/reproduce"),
-    work: Annotated[
-        Path | None, typer.Option(help="Folder of models and checkpoints. Default: runs/ and the name of --out.")
-    ] = None,
+    out: Out = Path("results/reproduce"),
+    work: Work = None,
     fresh: Annotated[
         int, typer.Option(min=0, metavar="QUESTIONS", help="Measure on so many generated test questions, too.")
     ] = 0,
@@ -57,19 +72,111 @@ def reproduce_babi(
     start of every task and variant comes before any second one. `dmnplus report` makes tables of the records.
     """
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
-    from dmnplus.cli.sweep_table import watching
     from dmnplus.config import resolve
-    from dmnplus.training.sweep import measure_fresh, plan_sweep, recorded, run_sweep
+    from dmnplus.training.sweep import plan_sweep
 
-    work = work or Path("runs") / out.name
     plan = plan_sweep(
         parse_tasks(tasks, "--tasks"),
-        list(dict.fromkeys(name.strip() for name in variants.split(","))),
+        _names(variants),
         range(seed, seed + runs),
         lambda task, variant: resolve(variant=variant, task=task, recipe=recipe, settings=settings or ()),
         out,
-        work,
+        work := work or Path("runs") / out.name,
     )
+
+    def splits_of(left: Sequence[Planned]) -> Mapping[int, Splits]:
+        shares = {planned.task: planned.config.data.validation_share for planned in left}
+        return {task: paper_splits(task, data, share) for task, share in shares.items()}
+
+    _sweep(plan, splits_of, jobs, threads, cluster, f"records in {out}, models in {work}", fresh=fresh)
+
+
+@app.command("daquar")
+def reproduce_daquar(
+    data: Annotated[Path, typer.Option(help="Folder of DAQUAR's text file and its photos.")],
+    features: Annotated[
+        Path | None, typer.Option(help="Regions of the photos, made by `dmnplus features`. Needless with --blind.")
+    ] = None,
+    variants: Variants = "odmn,dmn2,dmn3,dmn+",
+    divisions: Annotated[int, typer.Option(min=1, help="Ways to divide the photos, by `data.split_seed` from 0.")] = 3,
+    hold_out: Annotated[
+        float, typer.Option(min=0.01, max=0.9, help="Share of the photos that is kept back to measure on.")
+    ] = 0.2,
+    blind: Annotated[
+        bool, typer.Option("--blind", help="Hide the photos: the baseline of the question alone.")
+    ] = False,
+    runs: Annotated[int, typer.Option(min=1, help="Random starts of each division and variant.")] = 1,
+    jobs: Jobs = 1,
+    threads: Threads = 1,
+    cluster: Cluster = None,
+    out: Out = Path("results/daquar"),
+    work: Work = None,
+    seed: Seed = 0,
+    recipe: Recipe = None,
+    settings: Settings = None,
+) -> None:
+    """Train every variant on DAQUAR, measured on training photos that are kept back.
+
+    Its test questions are a file of their own, for `dmnplus eval`. As with `reproduce babi`, the same command goes on
+    wherever it was stopped, and `dmnplus report` makes the table.
+    """
+    from dmnplus.config import resolve
+    from dmnplus.training.sweep import plan_sweep
+    from dmnplus.vision.opening import open_pictures
+
+    if features is None and not blind:
+        raise ValueError("give --features STORE (made by `dmnplus features`), or --blind to hide the photos")
+    config = resolve(recipe=recipe, settings=settings or ()).data
+
+    def config_of(division: int, variant: str):
+        config = resolve(variant=variant, recipe=recipe, settings=settings or ())
+        return replace(config, data=replace(config.data, split_seed=division))
+
+    plan = plan_sweep(
+        range(divisions),
+        _names(variants),
+        range(seed, seed + runs),
+        config_of,
+        out,
+        work := work or Path("runs") / out.name,
+        data="daquar-blind" if blind else "daquar",
+        part="division",
+    )
+    splits = {
+        division: picture_splits(
+            "daquar", data, validation_share=config.validation_share, hold_out=hold_out, seed=division
+        )
+        for division in range(divisions)
+    }
+    first = splits[0]
+    pictures = None
+    if blind:
+        splits = {division: splits_without_pictures(one) for division, one in splits.items()}
+    else:
+        shown = iter_pictures([*first.training, *first.validation, *first.test])
+        pictures = open_pictures(shown, size=config.image_size, grid=config.image_grid, store=features)
+    _sweep(plan, lambda left: splits, jobs, threads, cluster, f"records in {out}, models in {work}", pictures=pictures)
+
+
+def _names(variants: str) -> list[str]:
+    return list(dict.fromkeys(name.strip() for name in variants.split(",")))
+
+
+def _sweep(
+    plan: Sequence[Planned],
+    splits_of: Callable[[Sequence[Planned]], Mapping[int, Splits]],
+    jobs: int,
+    threads: int,
+    cluster: str | None,
+    places: str,
+    *,
+    fresh: int = 0,
+    pictures: Pictures | None = None,
+) -> None:
+    """Train what of `plan` has no record, with its progress on the terminal; `splits_of` reads the questions."""
+    from dmnplus.cli.sweep_table import watching
+    from dmnplus.training.sweep import measure_fresh, recorded, run_sweep
+
     records = {planned: recorded(planned) for planned in plan}
     left = [planned for planned, record in records.items() if record is None]
     console = Console()
@@ -79,10 +186,15 @@ def reproduce_babi(
             for planned, record in records.items():
                 if record is not None:
                     table.known(planned, measure_fresh(planned, record, fresh))
-            shares = {planned.task: planned.config.data.validation_share for planned in left}
-            splits = {task: paper_splits(task, data, share) for task, share in shares.items()}
             outcomes = run_sweep(
-                left, splits, processes=jobs, threads=threads, cluster=cluster, fresh=fresh, watch=table.news
+                left,
+                splits_of(left),
+                processes=jobs,
+                threads=threads,
+                cluster=cluster,
+                fresh=fresh,
+                pictures=pictures,
+                watch=table.news,
             )
             with closing(outcomes):
                 for outcome in outcomes:
@@ -91,8 +203,6 @@ def reproduce_babi(
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from the last finished epochs", soft_wrap=True)
         raise typer.Exit(130) from None
-    console.print(
-        f"records in {out}, models in {work}; dmnplus report makes the tables", highlight=False, soft_wrap=True
-    )
+    console.print(f"{places}; dmnplus report makes the tables", highlight=False, soft_wrap=True)
     if failed:
         raise typer.Exit(1)

@@ -64,8 +64,9 @@ class SweepTable:
     def render(self) -> Group:
         table = Table(box=None, header_style="bold")
         variants = list(dict.fromkeys(planned.variant for planned in self.plan))
-        for name in ("task", *variants):
-            table.add_column(name, justify="right" if name == "task" else "left")
+        table.add_column(self.plan[0].part, justify="right")
+        for name in variants:
+            table.add_column(name)
         for task in sorted({planned.task for planned in self.plan}):
             table.add_row(str(task), *(self._cell(task, variant) for variant in variants))
         minutes = (time.monotonic() - self.begun) / 60

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dmnplus.cli.own_data import divided, own_config, read_files, remarks
-from dmnplus.cli.picture_data import DATASETS, picture_splits, without_pictures
+from dmnplus.cli.picture_data import DATASETS, picture_splits, splits_without_pictures
 from dmnplus.cli.sources import babi_splits, joint_splits, paper_splits, parse_tasks
 from dmnplus.data.example import DataError, Splits, iter_pictures
 from dmnplus.data.own import KINDS_OF_FILE, own_splits, require, shared_stories
@@ -155,8 +155,7 @@ def train_pictures(
     share, split_seed = config.data.validation_share, config.data.split_seed
     splits = picture_splits(dataset, data, validation_share=share, hold_out=hold_out, seed=split_seed)
     if blind:
-        training, validation, test = map(without_pictures, (splits.training, splits.validation, splits.test))
-        splits = Splits(f"{splits.name} without pictures", training, validation, test)
+        splits = splits_without_pictures(splits)
     pictures = _open(splits, config, features)
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
     for line in baselines(splits):

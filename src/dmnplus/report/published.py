@@ -57,6 +57,13 @@ def published() -> tuple[dict[str, Column], PublicCode, Protocol]:
     return columns, PublicCode(tuple(mean / 100 for mean in code["means"]), ranges), Protocol(**content["protocol"])
 
 
+@cache
+def published_daquar() -> tuple[dict[str, float], float]:
+    """Accuracy on DAQUAR's official test by network, and of the question alone, as shares of 1."""
+    content = tomllib.loads(files("dmnplus.report").joinpath("published.toml").read_text(encoding="utf-8"))["daquar"]
+    return {name: share / 100 for name, share in content["accuracy"].items()}, content["question_alone"] / 100
+
+
 def _column(
     name: str, title: str, source: str, checked: bool, mean: float, errors: dict[str, float], rest: float | None = None
 ) -> Column:

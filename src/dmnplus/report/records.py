@@ -21,6 +21,8 @@ COLLECTED = (".", "variants", "generated")
 """Folders of records of `dmnplus train`."""
 JOINT = "joint"
 """Folder of records of `dmnplus train babi --joint`."""
+DAQUAR = "daquar"
+"""Folder of records of `dmnplus reproduce daquar`."""
 _DATA = re.compile(r"babi/(\d+) \((.*)\)")
 
 
@@ -119,6 +121,40 @@ def read_joint(folder: Path) -> list[Joint]:
     """The records of models for several tasks in `folder`, the least validation loss first."""
     records = [_finished(path) for path in sorted((folder / JOINT).glob("*.json"))]
     return [_joint(record) for record in sorted(records, key=lambda record: record["fit"]["validation_loss"])]
+
+
+@dataclass(frozen=True)
+class DaquarStart:
+    """One start on DAQUAR; `blind` without its photos, `division` says which photos were kept back to measure on."""
+
+    variant: str
+    blind: bool
+    changed: tuple[str, ...]
+    division: int
+    seed: int
+    questions: int
+    validation_accuracy: float
+    accuracy: float
+
+
+def read_daquar_starts(folder: Path) -> list[DaquarStart]:
+    """The starts of `dmnplus reproduce daquar` in `folder`."""
+    return [_daquar(_finished(path)) for path in sorted((folder / DAQUAR).rglob("*.json"))]
+
+
+def _daquar(record: dict[str, Any]) -> DaquarStart:
+    division = record["config"]["data"]["split_seed"]
+    variant, changed = differences(record["config"])
+    return DaquarStart(
+        variant=variant,
+        blind=record["data"] != DAQUAR,
+        changed=tuple(setting for setting in changed if not setting.startswith("data.split_seed=")),
+        division=division,
+        seed=record["seed"],
+        questions=record["questions"]["test"],
+        validation_accuracy=1 - record["fit"]["validation_error"],
+        accuracy=1 - record["test"]["error"],
+    )
 
 
 def _joint(record: dict[str, Any]) -> Joint:

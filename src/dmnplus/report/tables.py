@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from statistics import mean
+from statistics import mean, stdev
 
-from dmnplus.report.published import TASKS, Column, published
-from dmnplus.report.records import Cell, Joint, Start, best_cell, cells, paper_cells
+from dmnplus.report.published import TASKS, Column, published, published_daquar
+from dmnplus.report.records import Cell, DaquarStart, Joint, Start, best_cell, cells, paper_cells
 
 ABLATION = ("odmn", "dmn2", "dmn3", "dmn+")
 MISSING = "-"
@@ -195,6 +195,30 @@ def joint_table(runs: Sequence[Joint]) -> str:
     rows.append(["all starts", *(", ".join(f"{100 * error:.2f}" for error in run.starts) for run in runs)])
     rows.append(["best epoch", *(f"{run.best_epoch} of {run.epochs}" for run in runs)])
     header = ["task", *(f"{run.variant}{_listed(run.changed)}" for run in runs)]
+    return markdown(header, rows)
+
+
+def daquar_table(starts: Sequence[DaquarStart]) -> str:
+    """The ablation on DAQUAR beside the paper's: mean and spread over divisions of the photos and over starts."""
+    papers, question_alone = published_daquar()
+    groups: dict[tuple[bool, str, tuple[str, ...]], list[DaquarStart]] = {}
+    for start in starts:
+        groups.setdefault((not start.blind, start.variant, start.changed), []).append(start)
+    rows = []
+    for (seen, variant, changed), group in sorted(groups.items()):
+        over = [start.accuracy for start in group]
+        divisions = len({start.division for start in group})
+        rows.append(
+            [
+                f"{variant}{_listed(changed)}" if seen else f"question alone, {variant}{_listed(changed)}",
+                percent(papers.get(variant) if seen else question_alone),
+                percent(mean(start.validation_accuracy for start in group)),
+                percent(mean(over)) + (f" ± {percent(stdev(over))}" if len(over) > 1 else ""),
+                f"{len(over)} of {divisions} division{'s' * (divisions > 1)}",
+                f"{mean(start.questions for start in group):,.0f}",
+            ]
+        )
+    header = ["network", "paper (?), official test", "validation", "ours, photos kept back", "starts", "questions"]
     return markdown(header, rows)
 
 

@@ -1,4 +1,7 @@
-"""Tasks x variants x starts, each start with a record of its own; goes on from wherever it was left."""
+"""Parts of a data set x variants x starts, each start with a record of its own; goes on from wherever it was left.
+
+The parts are bAbI's tasks, or DAQUAR's divisions of the photos.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from dmnplus.config import Config, parse, plain
 from dmnplus.data.batching import encode
 from dmnplus.data.example import DataError, Splits
 from dmnplus.data.generate import generate
+from dmnplus.data.pictures import Pictures
 from dmnplus.training.checkpoint import CHECKPOINT, RUN, read_json, write_json
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.run import Job, Progress, Start, finish, load_model, starts_of, train_start
@@ -19,7 +23,7 @@ from dmnplus.training.trainer import Step
 
 
 class Planned(NamedTuple):
-    """One start: `folder` is for its model, `record` the file of its results."""
+    """One start: `folder` is for its model, `record` the file of its results; `part` says what `task` numbers."""
 
     task: int
     variant: str
@@ -27,9 +31,10 @@ class Planned(NamedTuple):
     config: Config
     folder: Path
     record: Path
+    part: str = "task"
 
     def __str__(self) -> str:
-        return f"task {self.task} {self.variant} seed {self.seed}"
+        return f"{self.part} {self.task} {self.variant} seed {self.seed}"
 
 
 class Outcome(NamedTuple):
@@ -47,10 +52,13 @@ def plan_sweep(
     config_of: Callable[[int, str], Config],
     out: Path,
     work: Path,
+    *,
+    data: str = "babi",
+    part: str = "task",
 ) -> list[Planned]:
     """All starts, the first of every task and variant before any second one, so that the table fills early.
 
-    Records go below `out`, models below `work`.
+    Records go below `out`, models below `work`, both named by `data`, task and seed.
     """
     return [
         Planned(
@@ -58,8 +66,9 @@ def plan_sweep(
             variant,
             seed,
             config_of(task, variant),
-            work / variant / f"babi-{task}-{seed}",
-            out / variant / f"babi-{task}-{seed}.json",
+            work / variant / f"{data}-{task}-{seed}",
+            out / variant / f"{data}-{task}-{seed}.json",
+            part,
         )
         for seed in seeds
         for task in tasks
@@ -84,17 +93,18 @@ def run_sweep(
     threads: int = 1,
     cluster: str | None = None,
     fresh: int = 0,
+    pictures: Pictures | None = None,
     watch: Callable[[Progress], None] = lambda progress: None,
 ) -> Generator[Outcome, None, None]:
     """Train the starts that are `left`, measure each on the test questions once its model is chosen, and record it.
 
     `splits` has the questions of every task; where the training happens is as in `spread`; `fresh` is as in
-    `measure_fresh`. Starts that were begun go on
+    `measure_fresh`; `pictures` is where the questions' pictures are read from. Starts that were begun go on
     from their last finished epoch. Raises `DataError` before any training for a folder with a start of other settings
     or data.
     """
     jobs = {
-        planned.folder: Job(planned.folder, planned.config, splits[planned.task], planned.seed, starts=1)
+        planned.folder: Job(planned.folder, planned.config, splits[planned.task], planned.seed, 1, pictures)
         for planned in left
     }
     for planned in left:
