@@ -5,6 +5,8 @@ Shape legend: G groups, B batch, F facts, H hidden, K first-layer width of the g
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,8 @@ TOLERANCE = {
     "context": 2e-6,
     "scores": 2e-6,
     "half": 2e-6,
+    "last memory": 1e-5,
+    "attention": 1e-5,
     "grad of x": 1e-5,
     "grad of weight": 1e-5,
     "grad of gate": 1e-5,
@@ -67,6 +71,19 @@ def attention_gate_inputs(
     half = torch.randn(G, B, F, K).masked_fill(~mask_GBF[..., None], torch.nan)
     weight = torch.randn(G, K, 2 * H) / (2 * H) ** 0.5
     return facts, torch.randn(G, B, H), half, weight, torch.randn(G, K), mask_GBF
+
+
+def episodes_inputs(
+    G: int, B: int, F: int, H: int, mask: str = "any", K: int | None = None, passes: int = 2
+) -> tuple[Any, ...]:
+    """What `episodes` takes; everything of masked facts is NaN."""
+    facts, question, half, weight, w2, mask_GBF = attention_gate_inputs(G, B, F, H, mask, K)
+    projected = torch.randn(G, B, F, 2 * H).masked_fill(~mask_GBF[..., None], torch.nan)
+    updates = [torch.randn(G * H, 3 * H) / (3 * H) ** 0.5 for _ in range(passes)]
+    biases = [torch.randn(G * H) for _ in range(passes)]
+    recurrent = torch.randn(G, 2 * H, H) / H**0.5
+    given = facts, question, torch.randn(G, B, H), half, projected, mask_GBF
+    return *given, weight, w2, recurrent, updates, biases
 
 
 def poison_memory() -> None:

@@ -37,6 +37,18 @@ def test_opcheck(cpu):
     torch.library.opcheck(torch.ops.dmnplus.attention_gate_half_forward.default, (*inputs, mask))
 
 
+def test_opcheck_of_the_episodes(cpu):
+    # With a gradient there is nothing to check: `episodes` then takes the steps one by one.
+    with torch.no_grad():
+        torch.library.opcheck(torch.ops.dmnplus.episodes.default, cases.episodes_inputs(2, 3, 4, 16))
+    given = cases.episodes_inputs(1, 3, 4, 16, "none")
+    given[4].requires_grad_()
+    memory, attention = kernels.episodes(*given)
+    assert memory.requires_grad
+    with torch.no_grad():
+        torch.testing.assert_close(kernels.episodes(*given), (memory, attention))
+
+
 def test_opcheck_of_the_backward_passes(cpu):
     x, weight, mask, reverse = cases.gru_inputs(2, 3, 4, 16, "none")
     states, kept = torch.ops.dmnplus.gru_forward(x, weight, mask, reverse, True)
@@ -106,6 +118,24 @@ def test_vmap_over_runs(name, request):
         torch.testing.assert_close(*grads)
         with torch.no_grad():
             torch.testing.assert_close(vmap(scores)(leaves[1]), alone)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["cpu", "reference"])
+def test_vmap_of_the_episodes(name, request):
+    if name == "cpu":
+        request.getfixturevalue("cpu")
+    runs = [cases.episodes_inputs(1, 3, 5, 8, "none") for _ in range(3)]
+    question, update = torch.stack([run[1] for run in runs]), torch.stack([run[9][0] for run in runs])
+    given = runs[0]
+
+    def run(question, update):
+        return kernels.episodes(given[0], question, *given[2:9], [update, given[9][1]], given[10])
+
+    with kernels.backend(name):
+        together = vmap(run)(question, update)
+        for i in range(3):
+            torch.testing.assert_close([result[i] for result in together], [*run(question[i], update[i])])
 
 
 def test_compile(cpu):
@@ -198,3 +228,14 @@ def test_shapes_that_disagree(name):
             kernels.attention_gate_half(facts, memory, weight, w2[:, :-1], mask)
         with pytest.raises(ValueError, match="mask must be bool"):
             kernels.attention_gate_half(facts, memory, weight, w2, mask.float())
+        given = cases.episodes_inputs(2, 3, 4, 8, "none")
+        with pytest.raises(ValueError, match="each pass needs an update"):
+            kernels.episodes(*given[:9], given[9], given[10][:1])
+        with pytest.raises(ValueError, match="each pass needs an update"):
+            kernels.episodes(*given[:9], [], [])
+        with pytest.raises(ValueError, match="q of the updates"):
+            kernels.episodes(*given[:2], given[2][:1], *given[3:])
+        with pytest.raises(ValueError, match="question_half must be"):
+            kernels.episodes(*given[:3], given[3][..., :-1], *given[4:])
+        with pytest.raises(ValueError, match="mask must be bool"):
+            kernels.episodes(*given[:4], given[4][:, :, 1:], *given[5:])

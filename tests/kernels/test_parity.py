@@ -6,14 +6,16 @@ Shape legend: G groups, B batch, F facts, H hidden, K first-layer width of the g
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dmnplus import kernels
 from dmnplus.kernels.attention_gate import reference as attention_gate_reference
 from dmnplus.kernels.attention_gru import reference as attention_gru_reference
+from dmnplus.kernels.episodes import reference as episodes_reference
 from dmnplus.kernels.gru import reference as gru_reference
 from tests.kernels import cases
 
@@ -102,6 +104,25 @@ def _check_gate(
     return found
 
 
+def double(inputs: tuple[Any, ...]) -> list[Any]:
+    """In float64, the mask as it is."""
+    return [
+        [tensor.double() for tensor in given] if isinstance(given, list) else given if i == 5 else given.double()
+        for i, given in enumerate(inputs)
+    ]
+
+
+@torch.no_grad()
+def check_episodes(*inputs: Any) -> None:
+    cases.poison_memory()
+    memory, attention = kernels.episodes(*inputs)
+    with kernels.backend("reference"):
+        wanted_memory, wanted_attention = episodes_reference.episodes(*double(inputs))
+    cases.assert_close("last memory", memory, wanted_memory)
+    cases.assert_close("attention", attention, wanted_attention)
+    assert (attention[:, ~inputs[5]] == 0).all(), "a masked fact has attention"
+
+
 # Two groups: one runs forward and one backward.
 @pytest.mark.parametrize("mask", ["none", "any"])
 @pytest.mark.parametrize(("B", "F", "H"), cases.SIZES)
@@ -109,6 +130,7 @@ def test_sizes(B, F, H, mask):
     check_gru(*cases.gru_inputs(2, B, F, H, mask))
     check_attention_gru(*cases.attention_gru_inputs(1, B, F, H, mask))
     check_attention_gate(*cases.attention_gate_inputs(1, B, F, H, mask))
+    check_episodes(*cases.episodes_inputs(1, B, F, H, mask))
 
 
 @pytest.mark.parametrize("mask", cases.MASKS)
@@ -118,6 +140,7 @@ def test_groups_and_masks(G, mask):
     check_gru(*cases.gru_inputs(G, 37, 9, 20, mask))
     check_attention_gru(*cases.attention_gru_inputs(G, 37, 9, 20, mask))
     check_attention_gate(*cases.attention_gate_inputs(G, 37, 9, 20, mask))
+    check_episodes(*cases.episodes_inputs(G, 37, 9, 20, mask))
 
 
 @pytest.mark.parametrize("B", [16, 100, 300])
@@ -134,6 +157,8 @@ def test_odd_hidden_sizes(H):
     check_attention_gru(*cases.attention_gru_inputs(2, 3, 4, H))
     check_attention_gate(*cases.attention_gate_inputs(2, 3, 4, H))
     check_attention_gate(*cases.attention_gate_inputs(2, 3, 4, 12, K=H))
+    check_episodes(*cases.episodes_inputs(2, 3, 4, H))
+    check_episodes(*cases.episodes_inputs(2, 3, 4, 12, K=H))
 
 
 def test_empty():
@@ -149,6 +174,7 @@ def test_empty():
         assert (weight.grad == 0).all()
         assert (context == 0).all()
         check_attention_gate(*cases.attention_gate_inputs(1, B, F, 8))
+        check_episodes(*cases.episodes_inputs(1, B, F, 8))
 
 
 def test_strides():
@@ -164,6 +190,10 @@ def test_strides():
     facts, memory, half, weight, w2, mask = cases.attention_gate_inputs(2, 3, 6, 8)
     facts, half = facts.transpose(1, 2).contiguous().transpose(1, 2), half.mT.contiguous().mT
     check_attention_gate(facts, memory.mT.contiguous().mT, half, weight.mT.contiguous().mT, w2, mask)
+    given = cases.episodes_inputs(2, 3, 6, 8)
+    check_episodes(*(g if isinstance(g, list) or g.dtype is torch.bool else g.mT.contiguous().mT for g in given))
+    mask = given[5].transpose(1, 2).contiguous().transpose(1, 2)
+    check_episodes(*given[:5], mask, *given[6:9], *([t.t().contiguous().t() for t in given[9]], given[10]))
 
 
 def test_gate_where_a_fact_equals_the_memory():
@@ -219,6 +249,43 @@ def test_threads_and_neighbours_change_nothing():
     assert torch.equal(alone, results[0][0][:, 7:8])
     rows = [tensor[:, 7:8] for tensor in gate[:3]]
     assert torch.equal(kernels.attention_gate(*rows, *gate[3:5], gate[5][:, 7:8]), results[0][2][:, 7:8])
+
+
+@torch.no_grad()
+def test_threads_and_neighbours_change_nothing_in_the_episodes():
+    given = cases.episodes_inputs(2, 150, 60, 80)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            results.append(kernels.episodes(*given))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+    memory, attention = results[0]
+    for rows in (slice(7, 8), slice(7, 10)):
+        found_memory, found_attention = kernels.episodes(*(tensor[:, rows] for tensor in given[:6]), *given[6:])
+        assert torch.equal(found_memory, memory[:, rows])
+        assert torch.equal(found_attention, attention[:, :, rows])
+    # Nor do masked facts at the end.
+    longer = [nn.functional.pad(t, (0,) * (2 * t.dim() - 5) + (5,)) if t.dim() != 3 else t for t in given[:5]]
+    mask = nn.functional.pad(given[5], (0, 5))
+    found_memory, found_attention = kernels.episodes(*longer, mask, *given[6:])
+    assert torch.equal(found_memory, memory)
+    assert torch.equal(found_attention[..., :60], attention)
+
+
+@torch.no_grad()
+def test_nan_of_a_real_fact_stays_in_its_row_of_the_episodes():
+    given = cases.episodes_inputs(1, 5, 6, 16, "none")
+    clean = kernels.episodes(*given)
+    given[4][0, 2, 3, 1] = torch.nan
+    memory, attention = kernels.episodes(*given)
+    assert memory[0, 2].isnan().any()
+    others = [0, 1, 3, 4]
+    assert torch.equal(memory[:, others], clean[0][:, others])
+    assert torch.equal(attention[:, :, others], clean[1][:, :, others])
 
 
 def test_a_second_backward_gives_the_same():

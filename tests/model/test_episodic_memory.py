@@ -182,3 +182,22 @@ def test_without_the_memory_in_the_gate_all_passes_attend_alike():
     _, attention = memory(torch.randn(2, 3, 4), torch.randn(2, 4), torch.ones(2, 3, dtype=torch.bool))
     assert torch.equal(attention[0], attention[1])
     assert torch.equal(attention[0], attention[2])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("settings", [{}, {"tied": True}, {"update_question": False}], ids=str)
+def test_passes_in_one_operator_equal_the_steps(settings: dict):
+    torch.manual_seed(0)
+    fixed = {"passes": 3, "gate": ("product", "absolute"), "episode": "attention_gru", "update": "relu", "tied": False}
+    memory = EpisodicMemory(8, **{**fixed, **settings})
+    memory.gate.b2.fill_(0.5)
+    f, q, mask = torch.randn(3, 5, 8), torch.randn(3, 8), torch.arange(5) < torch.tensor([[5], [1], [3]])
+    assert memory.fused
+    at_once = memory(f, q, mask)
+    seen = []
+    # Who watches a step is shown it.
+    handle = memory.gate.register_forward_hook(lambda gate, given, g_BF: seen.append(g_BF))
+    one_by_one = memory(f, q, mask)
+    handle.remove()
+    torch.testing.assert_close(at_once, one_by_one)
+    assert torch.equal(torch.stack(seen), one_by_one[1])

@@ -1,9 +1,13 @@
-"""The recurrences and the attention gate of the network, each as one operator over a whole padded batch."""
+"""The recurrences and the attention gate of the network, each as one operator over a whole padded batch.
+
+For inference, all passes of the paper's episodic memory are one operator as well.
+"""
 
 from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend
 from dmnplus.kernels._build import KernelUnavailableError
 from dmnplus.kernels.attention_gate import attention_gate, attention_gate_half
 from dmnplus.kernels.attention_gru import attention_gru
+from dmnplus.kernels.episodes import episodes
 from dmnplus.kernels.gru import gru
 
 __all__ = [
@@ -13,6 +17,7 @@ __all__ = [
     "attention_gate_half",
     "attention_gru",
     "backend",
+    "episodes",
     "get_backend",
     "gru",
     "set_backend",

@@ -23,7 +23,7 @@ from pathlib import Path
 
 _LOGGER = logging.getLogger("dmnplus.kernels")
 _FOLDER = Path(__file__).parent
-_UNITS = ("gru/cpu.cpp", "attention_gru/cpu.cpp", "attention_gate/cpu.cpp")
+_UNITS = ("gru/cpu.cpp", "attention_gru/cpu.cpp", "attention_gate/cpu.cpp", "episodes/cpu.cpp")
 _FUNCTIONS = (
     "dmnplus_gru_forward",
     "dmnplus_gru_backward",
@@ -33,6 +33,7 @@ _FUNCTIONS = (
     "dmnplus_attention_gate_backward",
     "dmnplus_attention_gate_half_forward",
     "dmnplus_attention_gate_half_backward",
+    "dmnplus_episodes",
 )
 # Products and sums are fused where the source says so and nowhere else: else a row's result would depend on the height
 # of the tile that it is computed in.

@@ -25,26 +25,24 @@ def padded(hidden: int) -> int:
     return (hidden + _PADDING - 1) // _PADDING * _PADDING
 
 
-def call(
-    name: str,
+def problem(
     x: Tensor | None,
     weight: Tensor,
     mask: Tensor,
     output: Tensor | None,
     kept: Tensor | None,
     gate: Tensor | None = None,
-    reverse: bytes | None = None,
     grad_output: Tensor | None = None,
     grad_x: Tensor | None = None,
     grad_weight: Tensor | None = None,
     grad_gate: Tensor | None = None,
-) -> None:
-    """Run one function of the library on one `Problem` of cpu/scan.hpp, whose fields come in this order.
+) -> bytes:
+    """One `Problem` of cpu/scan.hpp, whose fields come in this order; the tensors must outlive it.
 
     Without `x` there is `mask`, which has one number where x has a row.
     """
     groups, batch, steps = mask.shape
-    problem = _PACK(
+    return _PACK(
         groups,
         batch,
         steps,
@@ -62,7 +60,16 @@ def call(
         0 if grad_weight is None else grad_weight.data_ptr(),
         0 if grad_gate is None else grad_gate.data_ptr(),
     )
-    if getattr(_build.load(), name)(problem, reverse) != 0:
+
+
+def call(name: str, *arguments: Any, reverse: bytes | None = None, **named: Any) -> None:
+    """Run one function of the library on the `problem` of these arguments."""
+    run(name, problem(*arguments, **named), reverse)
+
+
+def run(name: str, fields: bytes, reverse: bytes | None = None) -> None:
+    """Run one function of the library on fields that hold a problem of its own kind."""
+    if getattr(_build.load(), name)(fields, reverse) != 0:
         raise MemoryError(f"no memory for the scratch buffers of {name}")
 
 

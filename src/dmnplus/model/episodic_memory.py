@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru
+from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru, episodes
 from dmnplus.model.initialisation import xavier, zeros
 
 Episode = Literal["attention_gru", "soft_attention", "sum"]
@@ -284,6 +284,8 @@ class EpisodicMemory(nn.Module):
                 self.episode = SoftAttention()
         kind = {"relu": ReLUUpdate, "gru": GRUUpdate, "residual": ResidualUpdate, "product": ProductUpdate}[update]
         self.updates = nn.ModuleList(kind(hidden) for _ in range(1 if tied else passes))
+        # The paper's passes are one operator where no gradient is wanted.
+        self.fused = self.gate.fused and len(gate_compares) == 2 and episode == "attention_gru" and update == "relu"
 
     def forward(
         self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
@@ -294,6 +296,8 @@ class EpisodicMemory(nn.Module):
         q_update = q_BH if self.update_question else torch.zeros_like(q_BH)
         question_half = self.gate.question_half(f_BFH, q_BH, mask_BF)
         projected = self.episode.project(f_BFH)
+        if self.fused and not torch.is_grad_enabled() and not self._watched():
+            return self._in_one(f_BFH, q_BH, q_update, question_half, projected, mask_BF)
         attention = []
         for t in range(self.passes):
             g = self.gate(f_BFH, question_half, m, mask_BF)
@@ -301,6 +305,41 @@ class EpisodicMemory(nn.Module):
             m = self.updates[t % len(self.updates)](m, c, q_update)
             attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=NO_GATE) if self.gate.independent else g)
         return m, torch.stack(attention)
+
+    def _in_one(
+        self,
+        f_BFH: Tensor,
+        q_BH: Tensor,
+        q_update_BH: Tensor,
+        half_BFH: Tensor,
+        projected_BF2H: Tensor,
+        mask_BF: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """All passes by one operator, as a group of one. The softmax does not see the bias of the scores."""
+        gate, episode = self.gate, self.episode
+        assert gate.W1_memory is not None
+        assert isinstance(episode, AttentionGRU)
+        updates = [update for update in self.updates if isinstance(update, ReLUUpdate)]
+        updates = [updates[t % len(updates)] for t in range(self.passes)]
+        m_GBH, attention_PGBF = episodes(
+            f_BFH[None],
+            q_BH[None],
+            q_update_BH[None],
+            half_BFH[None],
+            projected_BF2H[None],
+            mask_BF[None],
+            gate.W1_memory[None],
+            gate.W2,
+            episode.recurrent_weight[None],
+            [update.W for update in updates],
+            [update.b for update in updates],
+        )
+        return m_GBH[0], attention_PGBF[:, 0]
+
+    def _watched(self) -> bool:
+        """Whether somebody wants to see, or change, what goes on within a pass."""
+        parts = self.gate, self.episode, *self.updates
+        return any(part._forward_hooks or part._forward_pre_hooks for part in parts)
 
 
 GATE_FEATURES: tuple[str, ...] = get_args(GateFeature)

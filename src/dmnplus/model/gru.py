@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
@@ -36,6 +35,7 @@ class GRU(nn.Module):
 
     def scan(self, x_BFK: Float[Tensor, "B F K"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "G B F H"]:
         """States from projected inputs."""
-        G = len(self.reverse)
-        x_GBF3H = rearrange(x_BFK, "b f (g k) -> g b f k", g=G)
-        return gru(x_GBF3H, self.recurrent_weight, mask_BF.expand(G, *mask_BF.shape), self.reverse)
+        (B, F), G = mask_BF.shape, len(self.reverse)
+        # Not rearrange, whose own time counts where one question is answered.
+        x_GBF3H = x_BFK.view(B, F, G, -1).permute(2, 0, 1, 3)
+        return gru(x_GBF3H, self.recurrent_weight, mask_BF.expand(G, B, F), self.reverse)

@@ -34,11 +34,11 @@ def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "
     # l splits into a part that knows only the word's place and one scaled by d/D, so that no [S, W, H] tensor of
     # weights is needed: f = sum_j (1 - j/M) w_j - d/D o sum_j (1 - 2j/M) w_j.
     M_S1 = mask_SW.sum(dim=1, keepdim=True).clamp(min=1)
-    j_W = torch.arange(1, mask_SW.shape[1] + 1, device=words_SWH.device)
+    _, W, D = words_SWH.shape
+    j_W = torch.arange(1, W + 1, device=words_SWH.device)
     place_SW = (j_W / M_S1).to(words_SWH.dtype)
-    weights_2SW = torch.stack([1 - place_SW, 1 - 2 * place_SW]) * mask_SW
-    by_place_SH, by_index_SH = torch.einsum("ksw,swh->ksh", weights_2SW, words_SWH)
-    D = words_SWH.shape[2]
+    weights_S2W = torch.stack([1 - place_SW, 1 - 2 * place_SW], dim=1) * mask_SW[:, None]
+    by_place_SH, by_index_SH = torch.bmm(weights_S2W, words_SWH).unbind(dim=1)
     d_D = torch.arange(1, D + 1, device=words_SWH.device, dtype=words_SWH.dtype) / D
     return by_place_SH - d_D * by_index_SH
 
@@ -90,7 +90,8 @@ class SentenceReader(nn.Module):
         self, words_SWH: Float[Tensor, "S W H"], word_mask_SW: Bool[Tensor, "S W"], regions_NH: Float[Tensor, "N H"]
     ) -> Float[Tensor, "S+N H"]:
         """Each distinct sentence, read once however often it occurs in the batch, and the regions."""
-        return torch.cat([self.encode(words_SWH, word_mask_SW), regions_NH])
+        sentences_SH = self.encode(words_SWH, word_mask_SW)
+        return torch.cat([sentences_SH, regions_NH]) if len(regions_NH) else sentences_SH
 
 
 class WordGRU(nn.Module):
@@ -130,11 +131,11 @@ class InputFusion(nn.Module):
         self.gru = GRU(hidden, hidden, reverse=(False, True))
 
     def forward(self, facts_BFH: Float[Tensor, "B F H"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
-        return self.gru(facts_BFH, mask_BF).sum(dim=0)
+        return torch.add(*self.gru(facts_BFH, mask_BF))
 
     def of_distinct(
         self, distinct_NH: Float[Tensor, "N H"], facts_BF: Int[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
     ) -> Float[Tensor, "B F H"]:
         """The same where fact `i` of a question is row `facts_BF[b, i]`: each row is projected once."""
         x_BFK = nn.functional.embedding(facts_BF, self.gru.project(distinct_NH))
-        return self.gru.scan(x_BFK, mask_BF).sum(dim=0)
+        return torch.add(*self.gru.scan(x_BFK, mask_BF))

@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dmnplus.kernels import _build
-from dmnplus.kernels._call import LIBRARY, define, fold, rows_contiguous, unfold
+from dmnplus.kernels._call import LIBRARY, define, fold, rows_contiguous, run, unfold
 
 _PACK = struct.Struct("=35q").pack
 
@@ -38,8 +37,7 @@ def attention_gate_half(
     return _half_forward_op(facts_GBFH, x_GBH, weight_GK2H, b_GK, mask_GBF)
 
 
-def _call(
-    name: str,
+def problem(
     facts: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -55,9 +53,9 @@ def _call(
     grad_half: Tensor | None = None,
     grad_weight: Tensor | None = None,
     grad_row: Tensor | None = None,
-) -> None:
-    """Run one function of the library on one `Problem` of cpu.cpp, whose fields come in this order."""
-    problem = _PACK(
+) -> bytes:
+    """One `Gate` of cpu.cpp, whose fields come in this order; the tensors must outlive it."""
+    return _PACK(
         *facts.shape,
         weight.shape[1],
         torch.get_num_threads(),
@@ -72,8 +70,10 @@ def _call(
         *_pointer_and_strides(grad_output),
         *map(_pointer, (grad_facts, grad_x, grad_half, grad_weight, grad_row)),
     )
-    if getattr(_build.load(), name)(problem, None) != 0:
-        raise MemoryError(f"no memory for the scratch buffers of {name}")
+
+
+def _call(name: str, *arguments: Any, **named: Any) -> None:
+    run(name, problem(*arguments, **named))
 
 
 def _pointer(tensor: Tensor | None) -> int:
