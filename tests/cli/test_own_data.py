@@ -66,7 +66,7 @@ def test_check_lists_every_problem_with_its_line(dmnplus, own: Path):
 
 
 def test_check_names_answers_that_cannot_be_given(dmnplus, tmp_path: Path):
-    """With anonymous names a new name is an answer like any other, and a new thing is not."""
+    """With anonymous names a new name is an answer like any other, and with anonymous words a new thing is."""
     rows = [
         {"facts": [f"Anna took ball {i}."], "question": "Who?", "answer": "Anna", "split": "train"} for i in range(9)
     ]
@@ -74,10 +74,13 @@ def test_check_names_answers_that_cannot_be_given(dmnplus, tmp_path: Path):
     rows.append({"facts": ["Zoe took the lamp."], "question": "What?", "answer": "lamp", "split": "test"})
     path = tmp_path / "own.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    result = dmnplus("data", "check", path)
+    known = ("--set", "data.anonymous_words=0")
+    result = dmnplus("data", "check", path, *known)
     assert "2 questions to validate or test on have answers that training never has: Zoe, lamp" in result.out
-    result = dmnplus("data", "check", path, "--set", "data.anonymous_names=true")
+    result = dmnplus("data", "check", path, *known, "--set", "data.anonymous_names=true")
     assert "1 questions to validate or test on have answers that training never has: lamp" in result.out
+    result = dmnplus("data", "check", path, "--set", "data.anonymous_words=3", "--set", "data.anonymous_names=true")
+    assert "answers that training never has" not in result.out
 
 
 def test_a_story_in_training_and_test_is_refused(dmnplus, own: Path, tmp_path: Path):

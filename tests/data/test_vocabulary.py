@@ -7,7 +7,7 @@ import torch
 
 from dmnplus.data.batching import NO_ANSWER, drop_words, encode, rare_words, shuffle_names
 from dmnplus.data.example import Example, Splits
-from dmnplus.data.names import find_names, looks_like_name
+from dmnplus.data.names import find_names, find_rare, looks_like_name
 from dmnplus.data.vocabulary import UNKNOWN, Vocabulary
 from dmnplus.training.run import build_vocabulary
 
@@ -74,6 +74,33 @@ def test_names_never_met_are_read_like_those_of_training():
     # Without anonymous names they are unknown words.
     known = vocabulary(anonymous=False)
     assert known.unknown_words(renamed) == ["quirin", "xenia"]
+
+
+def test_rare_words_are_those_of_few_stories():
+    again = Example(facts=("The butter is red and the milk old.",), question="Is it sour?", answer=("No",))
+    colours = Example(facts=("Paint it blue.",), question="Which?", answer=("red", "blue"))
+    examples = [*EXAMPLES, again, colours]
+    # The milk is in three stories, Anna and Zoe are answers of several words, and Yes is in no story.
+    assert {"sister", "butter", "monday"} <= find_rare(examples, 1)
+    assert not {"milk", "is", "sour", "anna", "zoe", "yes", "no", "red", "blue"} & find_rare(examples, 1)
+    assert {"is", "sour"} <= find_rare(examples, 2)
+    assert not find_rare(examples, 0)
+
+
+def test_with_rare_words_as_placeholders_so_are_those_never_seen():
+    learnt = build_vocabulary(Splits("own", EXAMPLES, [], [], separator=" "), rare=1)
+    assert learnt.unseen
+    assert Vocabulary.parse(learnt.plain()) == learnt
+    assert "sister" not in learnt.words
+    assert {"the", "milk", "anna"} <= {*learnt.words}
+    cast = learnt.cast(["Milk the goat.", "Sister has Butter.", "the butter is sour"], "Who is Xenia?")
+    assert {*cast.written.values()} >= {"goat", "Sister", "butter", "Xenia"}
+    assert not {"milk", "the"} & {*cast.places}
+    # An answer that only the story has is said as it stands there.
+    question = Example(facts=("She took the goat.",), question="What?", answer=("goat",))
+    place = learnt.cast(question.facts, question.question)
+    (answer,) = encode([question], learnt).answers_N.tolist()
+    assert place.restore(learnt.answer_of([answer], by_word=False)) == ("goat",)
 
 
 def test_more_names_than_placeholders_stay_unknown():

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dmnplus.data.example import DataError, Example, iter_pictures, iter_sentences
-from dmnplus.data.names import iter_words, looks_like_name, spell
+from dmnplus.data.names import placeholder, spell
 from dmnplus.data.own import (
     PARTS,
     SPLITS,
@@ -114,20 +114,26 @@ def remarks(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], co
         spellings[" ".join(row.example.answer).lower()].add(" ".join(row.example.answer))
     for written in sorted(tuple(sorted(spelling)) for spelling in spellings.values() if len(spelling) > 1):
         yield f"answers that differ in capitals alone are different answers: {', '.join(written)}"
-    trained = {row.example.answer for row in parts["train"]}
-    new = [row.example for part in ("valid", "test") for row in parts[part] if row.example.answer not in trained]
-    if config.data.anonymous_names:
-        # A name is as good an answer as any other, if the story has it.
-        new = [example for example in new if not _named(example)]
+    known = _vocabulary(files, parts, config)
+    new = [row.example for part in ("valid", "test") for row in parts[part] if not _can_answer(row.example, known)]
     if new and config.model.answer == "class":
         answers = ", ".join(sorted({" ".join(example.answer) for example in new})[:SHOWN])
         yield f"{len(new)} questions to validate or test on have answers that training never has: {answers}"
 
 
-def _named(example: Example) -> bool:
-    """Whether every word of the answer is written like a name, and in the story."""
-    told = {word for sentence in iter_sentences([example]) for word, _ in iter_words(sentence)}
-    return all(looks_like_name(word) and word in told for word in example.answer)
+def _vocabulary(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config) -> Vocabulary:
+    from dmnplus.training.run import build_vocabulary
+
+    return build_vocabulary(
+        own_splits(parts, files), anonymous=config.data.anonymous_names, rare=config.data.anonymous_words
+    )
+
+
+def _can_answer(example: Example, vocabulary: Vocabulary) -> bool:
+    """Whether the answer is one of training's, or one that the story has a placeholder for."""
+    places = vocabulary.cast(example.facts, example.question).places
+    words = (placeholder(places[w.lower()]) if w.lower() in places else w for w in example.answer)
+    return vocabulary.join(words) in vocabulary.answer_ids
 
 
 def _several(examples: Sequence[Example]) -> str:
@@ -172,10 +178,9 @@ def _describe(
     console: Console, files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config
 ) -> None:
     from dmnplus.training.baselines import baselines
-    from dmnplus.training.run import build_vocabulary
 
     splits = own_splits(parts, files)
-    vocabulary = build_vocabulary(splits, anonymous=config.data.anonymous_names)
+    vocabulary = _vocabulary(files, parts, config)
     columns = (
         "",
         "questions",
@@ -192,7 +197,7 @@ def _describe(
             table.add_row(part, *_figures(parts[part], vocabulary))
     console.print(table)
     answers = Counter(" ".join(example.answer) for example in splits.training)
-    names = f", {vocabulary.names} of them placeholders of names" if vocabulary.names else ""
+    names = f", {vocabulary.names} of them placeholders" if vocabulary.names else ""
     how = "decoded word by word" if config.model.answer == "words" else "each of them a class"
     console.print(f"vocabulary: {len(vocabulary.words) - 2} words{names}", highlight=False)
     frequent = ", ".join(f"{answer} {count}" for answer, count in answers.most_common(SHOWN))

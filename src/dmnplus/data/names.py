@@ -1,15 +1,17 @@
-"""Names in a story, and the placeholders that stand for them.
+"""Names and rare words in a story, and the placeholders that stand for them.
 
 A network that reads "<name-3> went to the garden" instead of "Anna went to the garden", with another placeholder in
-every story, learns what a name does and not whose it is, and so reads names it never met.
+every story, learns what a name does and not whose it is, and so reads names it never met. So it is with words.
 """
 
 from __future__ import annotations
 
 import calendar
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from dmnplus.data.example import Example, Fact, iter_sentences
 from dmnplus.data.words import WORD, split_sentences
 
 _PLACEHOLDER = "<name-"
@@ -78,6 +80,22 @@ def find_names(sentences: Iterable[str], answers: Iterable[Sequence[str]]) -> fr
             (common if not looks_like_name(word) else first if begins else inside).add(word.lower())
     answered = {word.lower() for answer in answers for word in answer if looks_like_name(word)}
     return frozenset((inside | first & answered) - common)
+
+
+def find_rare(examples: Sequence[Example], most: int) -> frozenset[str]:
+    """The words, in lower case, that are in at most `most` of the stories with their questions.
+
+    A word of an answer is none of them if its story lacks it, as nothing could stand for it, or if it is not the whole
+    answer.
+    """
+    stories: dict[tuple[Fact, ...], set[str]] = defaultdict(set)
+    kept: set[str] = set()
+    for example in examples:
+        there = {word.lower() for text in iter_sentences([example]) for word, _ in iter_words(text)}
+        stories[example.facts] |= there
+        kept |= {word.lower() for word in example.answer} - (there if len(example.answer) == 1 else set())
+    counts = Counter(word for words in stories.values() for word in words)
+    return frozenset(word for word, count in counts.items() if count <= most) - kept
 
 
 def spell(text: str, places: Mapping[str, int]) -> list[str]:

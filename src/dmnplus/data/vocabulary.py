@@ -15,6 +15,7 @@ from dmnplus.data.words import tokenize as tokenize
 
 PADDING, UNKNOWN = 0, 1
 _SPECIAL = ("<pad>", "<unk>")
+_USUAL = {"separator": ",", "unseen": False}
 _NO_NAMES: Mapping[str, int] = MappingProxyType({})
 
 
@@ -32,6 +33,8 @@ class Vocabulary:
     answers: tuple[str, ...]
     answer_words: tuple[str, ...] = field(default=())
     separator: str = ","
+    unseen: bool = False
+    """Whether any word that training did not see is read as a placeholder, and not names alone."""
 
     @classmethod
     def build(
@@ -42,6 +45,7 @@ class Vocabulary:
         names: Collection[str] = (),
         placeholders: int = 0,
         separator: str = ",",
+        unseen: bool = False,
     ) -> Vocabulary:
         """All words of `sentences` and all of `answers`, sorted, so that the order of the data does not matter.
 
@@ -58,17 +62,19 @@ class Vocabulary:
             answers=(*standing, *sorted(separator.join(answer) for answer in plain)),
             answer_words=("<end>", *standing, *sorted(answer_words)),
             separator=separator,
+            unseen=unseen,
         )
 
     @classmethod
     def parse(cls, content: Mapping[str, Any]) -> Vocabulary:
         """A vocabulary from its plain form. Raises `TypeError` or `AttributeError` for what is none."""
-        words = {key: tuple(value) for key, value in content.items() if key != "separator"}
-        return cls(**words, separator=str(content.get("separator", ",")))
+        words = {key: tuple(value) for key, value in content.items() if key not in _USUAL}
+        said = {**_USUAL, **content}
+        return cls(**words, separator=str(said["separator"]), unseen=bool(said["unseen"]))
 
     def plain(self) -> dict[str, Any]:
-        """As JSON holds it; the usual separator is left out, as in files older than it."""
-        return {key: value for key, value in asdict(self).items() if (key, value) != ("separator", ",")}
+        """As JSON holds it; what is as usual is left out, as in files older than it."""
+        return {key: value for key, value in asdict(self).items() if key not in _USUAL or value != _USUAL[key]}
 
     @cached_property
     def names(self) -> int:
@@ -90,17 +96,18 @@ class Vocabulary:
     def cast(self, facts: Iterable[Fact], question: str) -> Cast:
         """The names of a story and its question, each with a placeholder that depends on the story alone.
 
-        A name is a word written like one that training did not see as anything else. Names beyond the number of
-        placeholders stay unknown words.
+        A name is a word written like one that training did not see as anything else; with `unseen`, so is every other
+        word that it did not see. Names beyond the number of placeholders stay unknown words.
         """
         if not self.names:
             return Cast({}, {})
         told = [fact for fact in facts if isinstance(fact, str)]
         names: dict[str, str] = {}
         for text in (*told, question):
-            for word, _ in iter_words(text):
-                if looks_like_name(word) and word.lower() not in self._word_ids:
-                    names.setdefault(word.lower(), word)
+            for word, begins in iter_words(text):
+                if (self.unseen or looks_like_name(word)) and word.lower() not in self._word_ids:
+                    # At the beginning of a sentence every word has a capital.
+                    names[word.lower()] = names.get(word.lower(), word) if begins else word
         order = random.Random("\n".join(told)).sample(range(self.names), self.names)
         places = dict(zip(names, order, strict=False))
         return Cast(places, {place: names[name] for name, place in places.items()})

@@ -17,7 +17,7 @@ import torch
 from dmnplus.config import Config, parse, plain
 from dmnplus.data.batching import NO_ANSWER, Questions, encode
 from dmnplus.data.example import DataError, Example, Splits, iter_sentences, with_common_answers
-from dmnplus.data.names import find_names, iter_words
+from dmnplus.data.names import find_names, find_rare, iter_words
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.writing import write_whole
@@ -289,7 +289,8 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
     answers, last_facts = job.config.data.answers, job.config.data.last_facts
     if answers:
         splits = replace(splits, training=with_common_answers(splits.training, answers))
-    vocabulary = build_vocabulary(splits, anonymous=job.config.data.anonymous_names)
+    data = job.config.data
+    vocabulary = build_vocabulary(splits, anonymous=data.anonymous_names, rare=data.anonymous_words)
     training = encode(splits.training, vocabulary, last_facts=last_facts, pictures=job.pictures)
     _check_answers(splits.training, training, job.config)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
@@ -315,20 +316,25 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
             )
 
 
-def build_vocabulary(splits: Splits, *, anonymous: bool = False) -> Vocabulary:
-    """The words and answers of the training questions; `anonymous` puts placeholders in the place of names."""
+def build_vocabulary(splits: Splits, *, anonymous: bool = False, rare: int = 0) -> Vocabulary:
+    """The words and answers of the training questions.
+
+    `anonymous` puts placeholders in the place of names, and `rare` in that of words in at most so many stories.
+    """
     training = splits.training
     sentences, answers = [*iter_sentences(training)], [example.answer for example in training]
-    if not anonymous:
+    if not anonymous and not rare:
         return Vocabulary.build(sentences, answers, separator=splits.separator)
-    names = find_names(sentences, answers)
+    names = (find_names(sentences, answers) if anonymous else frozenset()) | find_rare(training, rare)
     most = max(
         len({word for text in iter_sentences([example]) for w, _ in iter_words(text) if (word := w.lower()) in names})
         for example in training
     )
     # Room for stories with more names than training has; each placeholder is learnt, as each stands in any story.
     room = max(2 * most, FEWEST_NAMES)
-    return Vocabulary.build(sentences, answers, names=names, placeholders=room, separator=splits.separator)
+    return Vocabulary.build(
+        sentences, answers, names=names, placeholders=room, separator=splits.separator, unseen=rare > 0
+    )
 
 
 FEWEST_NAMES = 8

@@ -45,6 +45,8 @@ class DataConfig:
     """Which stories of own data, or photos of DAQUAR, validate and test."""
     anonymous_names: bool = False
     """Whether names are read as placeholders, others in every story, so that new ones are as good as known ones."""
+    anonymous_words: int = 0
+    """Words in at most so many training stories, and words never seen, are read as placeholders, too; 0: none are."""
     image_size: int = 64
     """Side in pixels to which pictures are scaled, for a model that reads pixels."""
     image_grid: int = 8
@@ -53,8 +55,9 @@ class DataConfig:
     def __post_init__(self) -> None:
         if self.last_facts < 1:
             raise ValueError(f"data.last_facts is {self.last_facts}; it must be at least 1")
-        if self.answers < 0:
-            raise ValueError(f"data.answers is {self.answers}; it must be at least 0")
+        for name in ("answers", "anonymous_words"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; it must be at least 0")
         if self.image_grid < 1 or self.image_size not in (self.image_grid * 2**k for k in range(1, 9)):
             accepted = f"data.image_grid ({self.image_grid}) times 2, 4, 8, ..."
             raise ValueError(f"data.image_size is {self.image_size}; it must be {accepted}")
