@@ -104,21 +104,23 @@ class QuestionAnswerer:
         if not examples:
             return [], []
         casts = casts or [self.vocabulary.cast(example.facts, example.question) for example in examples]
-        batch = self._batch(examples, casts, pictures)
-        output = self.model(batch) if measured else self.model.read(batch)
+        alone = not measured and self.model.rows_apart
+        batch = self._batch(examples, casts, pictures, row_step=1 if alone else ROW_STEP)
+        output = self.model(batch) if measured else self.model.read(batch).filled(ROW_STEP)
         attention_BPF = output.attention_PBF.cpu().transpose(0, 1)
         # What the batch was filled up with is left out.
         answers = [*map(self._answer, examples, casts, self.model.ranked(output, top), attention_BPF)]
         probabilities = self.model.probabilities(output, batch).tolist() if isinstance(output, Output) else []
         return answers, probabilities[: len(examples)]
 
-    def _batch(self, examples: Sequence[Example], casts: Sequence[Cast], pictures: Pictures | None) -> Batch:
+    def _batch(
+        self, examples: Sequence[Example], casts: Sequence[Cast], pictures: Pictures | None, *, row_step: int
+    ) -> Batch:
         """The questions, filled up to a multiple of rows and facts with what is computed in no time."""
-        missing = -len(examples) % ROW_STEP
-        short = Example(facts=examples[0].facts[:1], question=examples[0].question, answer=())
-        casts = [*casts, *[casts[0]] * missing]
-        questions = self.encode([*examples, *[short] * missing], casts=casts, pictures=pictures)
-        batch = questions.whole(fact_step=FACT_STEP)
+        if missing := -len(examples) % row_step:
+            short = Example(facts=examples[0].facts[:1], question=examples[0].question, answer=())
+            examples, casts = [*examples, *[short] * missing], [*casts, *[casts[0]] * missing]
+        batch = self.encode(examples, casts=casts, pictures=pictures).whole(fact_step=FACT_STEP)
         if batch.pictures is not None and len(batch.pictures) == 1:
             batch = replace(batch, pictures=batch.pictures.repeat(2, 1, 1, 1))
         return batch.to(self.model.embedding.weight.device)

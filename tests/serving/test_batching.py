@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,11 +30,21 @@ def asked(count: int, seed: int, *, longest: int = 40) -> list[tuple[list[Fact],
     ]
 
 
-@pytest.mark.parametrize("hidden", [16, 80])
-@pytest.mark.parametrize("answer", ["class", "words"])
-def test_batched_and_alone_are_equal_to_the_last_bit(hidden: int, answer: str):
-    answerer = served("x", hidden=hidden, answer=answer).answerer
-    questions = asked(24, seed=hidden)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"hidden": 80},
+        {"answer": "words"},
+        {"hidden": 80, "answer": "words"},
+        {"input": "ordered"},
+        {"update": "gru"},
+    ],
+    ids=str,
+)
+def test_batched_and_alone_are_equal_to_the_last_bit(settings: dict[str, Any]):
+    answerer = served("x", **settings).answerer
+    questions = [(["yes"], "never"), *asked(23, seed=settings.get("hidden", 16))]
     alone = [asdict(answerer.answer(*question)) for question in questions]
     for size in (2, 3, 5, 24):
         batches = [questions[i : i + size] for i in range(0, len(questions), size)]

@@ -25,6 +25,8 @@ from dmnplus.data.vocabulary import PADDING, UNKNOWN, Vocabulary
 
 # Answers that training never saw have no class; they count as wrong and carry no loss.
 NO_ANSWER = -1
+# A single question or sentence of fewer words would be a product of so few rows that it is rounded in another way.
+WORD_STEP = 4
 _Tensors = TypeVar("_Tensors", bound="_TensorFields")
 
 
@@ -197,10 +199,10 @@ def encode(
     answers = [_answer(example, cast) for example, cast in zip(examples, casts, strict=True)]
     questions = [vocabulary.encode(e.question, cast.places) for e, cast in zip(examples, casts, strict=True)]
     return Questions(
-        sentences_SW=_pad([[PADDING], *sentences.rows], PADDING),
+        sentences_SW=_pad([[PADDING], *sentences.rows], PADDING, WORD_STEP),
         facts_NF=_pad(facts, 0),
         lengths_N=torch.tensor(lengths),
-        questions_NQ=_pad(questions, PADDING),
+        questions_NQ=_pad(questions, PADDING, WORD_STEP),
         answers_N=torch.tensor([vocabulary.answer_ids.get(vocabulary.join(words), NO_ANSWER) for words in answers]),
         answer_words_NL=_pad([_answer_words(words, vocabulary) for words in answers], NO_ANSWER),
         supporting_NK=_pad([[fact for fact, _ in label] for label in labels], NO_ANSWER),
@@ -346,9 +348,10 @@ def _answer_words(answer: Sequence[str], vocabulary: Vocabulary) -> list[int]:
     return [NO_ANSWER] if NO_ANSWER in ids else [*ids, 0]
 
 
-def _pad(rows: Sequence[Sequence[int]], value: int) -> Tensor:
+def _pad(rows: Sequence[Sequence[int]], value: int, step: int = 1) -> Tensor:
     # A last dimension of zero has no maximum and no last step; one column of padding has.
     width = max(1, *map(len, rows))
+    width += -width % step
     # NumPy reads lists several times as fast as PyTorch.
     return torch.from_numpy(np.array([[*row, *[value] * (width - len(row))] for row in rows], dtype=np.int64))
 

@@ -3,7 +3,7 @@
 For inference, all passes of the paper's episodic memory are one operator as well.
 """
 
-from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend
+from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend, takes_cpu
 from dmnplus.kernels._build import KernelUnavailableError
 from dmnplus.kernels.attention_gate import attention_gate, attention_gate_half
 from dmnplus.kernels.attention_gru import attention_gru
@@ -21,4 +21,5 @@ __all__ = [
     "get_backend",
     "gru",
     "set_backend",
+    "takes_cpu",
 ]

@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru, episodes
+from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru, episodes, takes_cpu
 from dmnplus.model.initialisation import xavier, zeros
 
 Episode = Literal["attention_gru", "soft_attention", "sum"]
@@ -296,8 +296,8 @@ class EpisodicMemory(nn.Module):
         q_update = q_BH if self.update_question else torch.zeros_like(q_BH)
         question_half = self.gate.question_half(f_BFH, q_BH, mask_BF)
         projected = self.episode.project(f_BFH)
-        if self.fused and not torch.is_grad_enabled() and not self._watched():
-            return self._in_one(f_BFH, q_BH, q_update, question_half, projected, mask_BF)
+        if self.at_once:
+            return self._at_once(f_BFH, q_BH, q_update, question_half, projected, mask_BF)
         attention = []
         for t in range(self.passes):
             g = self.gate(f_BFH, question_half, m, mask_BF)
@@ -306,7 +306,17 @@ class EpisodicMemory(nn.Module):
             attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=NO_GATE) if self.gate.independent else g)
         return m, torch.stack(attention)
 
-    def _in_one(
+    @property
+    def at_once(self) -> bool:
+        """Whether all passes are one compiled call now, to which every row is alone, down to a batch of one."""
+        if not self.fused or torch.is_grad_enabled() or not takes_cpu(self.gate.W2):
+            return False
+        # Who watches a step, or changes it, is to see it.
+        return not any(
+            part._forward_hooks or part._forward_pre_hooks for part in (self.gate, self.episode, *self.updates)
+        )
+
+    def _at_once(
         self,
         f_BFH: Tensor,
         q_BH: Tensor,
@@ -335,11 +345,6 @@ class EpisodicMemory(nn.Module):
             [update.b for update in updates],
         )
         return m_GBH[0], attention_PGBF[:, 0]
-
-    def _watched(self) -> bool:
-        """Whether somebody wants to see, or change, what goes on within a pass."""
-        parts = self.gate, self.episode, *self.updates
-        return any(part._forward_hooks or part._forward_pre_hooks for part in parts)
 
 
 GATE_FEATURES: tuple[str, ...] = get_args(GateFeature)

@@ -148,6 +148,14 @@ class Reading(NamedTuple):
     answer_input_BK: Tensor
     names_BM: Tensor | None = None
 
+    def filled(self, multiple: int) -> Reading:
+        """The same with a multiple of `multiple` questions, those added being the first again, without attention."""
+        rows = [*range(B := len(self.answer_input_BK)), *[0] * (-B % multiple)]
+        if len(rows) == B:
+            return self
+        names_BM = None if self.names_BM is None else self.names_BM[rows]
+        return Reading(self.attention_PBF, self.answer_input_BK[rows], names_BM)
+
 
 class Output(NamedTuple):
     """`logits` are [B, A] for classes and [B, L, V] for words; the rest is that of `Reading`."""
@@ -286,6 +294,11 @@ class DMN(nn.Module):
         """How probable each question's own answer is, [B]; 0 for one that cannot be given."""
         answers_B = batch.answers_B if self.config.answer == "class" else batch.answer_words_BL[:, 0]
         return (-self.losses(output, batch)).exp() * (answers_B != NO_ANSWER)
+
+    @property
+    def rows_apart(self) -> bool:
+        """Whether `read` gives a question the same to the last bit, with or without other questions in the batch."""
+        return isinstance(self.memory, EpisodicMemory) and self.memory.at_once
 
     def ranked(self, output: Output | Reading, top: int) -> list[list[Ranked]]:
         """The `top` answers of each question, best first; of a decoder at most as many as it has beams."""
