@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from dmnplus.config import Config, differences, parse, plain, resolve
+from dmnplus.config import Config, differences, own_defaults, parse, plain, resolve
 from dmnplus.model import VARIANTS
 
 
@@ -27,6 +27,13 @@ def test_dmn_max_is_trained_alike_on_every_task():
     assert all(config == configs[0] for config in configs)
     assert configs[0].training.schedule == "cosine"
     assert differences(plain(configs[0])) == ("dmn-max", [])
+
+
+def test_own_data_keeps_the_variant_that_is_asked_for():
+    assert resolve(defaults=own_defaults(200)).model.input == "ordered"
+    for variant in ("odmn", "dmn3", "dmn-max"):
+        assert resolve(variant=variant, defaults=own_defaults(200, variant=variant)).model == VARIANTS[variant]
+    assert [own_defaults(n)["training"]["batch"] for n in (20, 200, 10_000)] == [8, 10, 128]
 
 
 def test_settings_win_over_a_recipe_and_a_recipe_over_the_variant(tmp_path: Path):

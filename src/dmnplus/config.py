@@ -49,10 +49,15 @@ PRESET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
 """How a variant that is not the paper's is trained, the same for every task."""
 
 
-def own_defaults(questions: int, *, several_words: bool = False) -> dict[str, dict[str, Any]]:
-    """Where the defaults of own data differ: by its number of `questions`, and whether answers have `several_words`."""
+def own_defaults(questions: int, *, several_words: bool = False, variant: str = "dmn+") -> dict[str, dict[str, Any]]:
+    """Where the defaults of own data differ: by its number of `questions`, and whether answers have `several_words`.
+
+    They were chosen on validation questions of few events (docs/training_notes.md).
+    """
+    reader = {"input": "ordered"} if variant == "dmn+" else {}
     return {
-        "model": {"answer": "words" if several_words else "class"},
+        "model": {"answer": "words" if several_words else "class", **reader},
+        "data": {"anonymous_words": 3},
         # Twenty steps an epoch at least, as far as batches stay large enough for a gradient.
         "training": {"batch": min(128, max(8, questions // 20)), "word_dropout": 0.25, "attention_weight": 1.0},
     }

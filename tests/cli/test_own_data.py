@@ -169,15 +169,16 @@ def test_anonymous_names_answer_about_people_never_met(tmp_path: Path):
             defaults=own_defaults(240),
             settings=[
                 *("model.hidden=24", "training.epochs=12", "training.rate=0.01", "training.l2=0"),
+                "data.anonymous_words=0",
                 f"data.anonymous_names={str(anonymous).lower()}",
             ],
         )
         splits = Splits("own", training, named(moves(40, longest=4, seed=2), known), other)
         (record,) = train_runs([Job(tmp_path / str(anonymous), config, splits, 0, 1)], threads=1)
         accuracy[anonymous] = record["test"]["accuracy"]
-    # Seeds 0 to 7 reach 0.83 to 0.97, 0.78 to 0.91 more than with names as they are; the reference kernels likewise.
-    assert accuracy[True] > 0.75
-    assert accuracy[True] > accuracy[False] + 0.65
+    # Seeds 0 to 4 reach 0.89 to 0.97, 0.64 to 0.95 more than with names as they are, on either kernels.
+    assert accuracy[True] > 0.8
+    assert accuracy[True] > accuracy[False] + 0.55
 
 
 def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
@@ -194,6 +195,7 @@ def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
         "training.rate=0.01",
         "training.l2=0",
         "data.anonymous_names=true",
+        "data.anonymous_words=0",
     ]
     config = resolve(defaults=own_defaults(24), settings=settings)
     train_runs([Job(tmp_path, config, Splits("own", stories, stories, [], separator=" "), 0, 1)], threads=1)
@@ -205,6 +207,41 @@ def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
         assert {text for text, _ in answer.ranked} == {"Ulrike", "Waldo"}
         assert answer.unknown_words == []
     assert answerer.answer("Ulrike took the yoghurt.", "Who left?").unknown_words == ["yoghurt"]
+
+
+def test_anonymous_words_answer_about_things_never_met(tmp_path: Path):
+    from dmnplus.answering import load
+
+    things = ("bag", "ball", "book", "coat", "drum", "fork", "hat", "jar", "key", "lamp", "map", "pen")
+    stories = [
+        Example(facts=(f"Anna took the {a}.", f"Ben lost the {b}."), question=q, answer=(answer,), supporting=(i,))
+        for a, b in zip(things, (*things[5:], *things[:5]), strict=True)
+        for q, answer, i in (
+            ("What did Anna take?", a, 0),
+            ("What did Ben lose?", b, 1),
+            (f"Who took the {a}?", "Anna", 0),
+            (f"Who lost the {b}?", "Ben", 1),
+        )
+    ]
+    settings = [
+        "model.hidden=16",
+        "training.epochs=40",
+        "training.rate=0.01",
+        "training.l2=0",
+        "training.word_dropout=0",
+    ]
+    config = resolve(defaults=own_defaults(48), settings=settings)
+    train_runs([Job(tmp_path, config, Splits("own", stories, stories, [], separator=" "), 0, 1)], threads=1)
+    answerer = load(tmp_path)
+    story = "Anna took the zeppelin. Ben lost the theremin."
+    for question, said in (
+        ("What did Anna take?", "zeppelin"),
+        ("What did Ben lose?", "theremin"),
+        ("Who took the zeppelin?", "Anna"),
+        ("Who lost the theremin?", "Ben"),
+    ):
+        assert answerer.answer(story, question).answer == said
+    assert answerer.answer(story, "Who lost the theremin?").unknown_words == []
 
 
 def test_a_name_that_is_not_in_the_story_cannot_be_learnt(dmnplus, tmp_path: Path):

@@ -50,7 +50,8 @@ def own_config(files: Mapping[str, OwnFile], *, variant: str, recipe: Path | Non
     from dmnplus.config import own_defaults, resolve
 
     rows = files["data"].rows
-    defaults = own_defaults(len(rows), several_words=any(len(row.example.answer) > 1 for row in rows))
+    several = any(len(row.example.answer) > 1 for row in rows)
+    defaults = own_defaults(len(rows), several_words=several, variant=variant)
     return resolve(variant=variant, defaults=defaults, recipe=recipe, settings=settings)
 
 
@@ -198,11 +199,13 @@ def _describe(
     console.print(table)
     answers = Counter(" ".join(example.answer) for example in splits.training)
     names = f", {vocabulary.names} of them placeholders" if vocabulary.names else ""
-    how = "decoded word by word" if config.model.answer == "words" else "each of them a class"
+    placeholders = " or a placeholder" if vocabulary.names else ""
+    how = "decoded word by word" if config.model.answer == "words" else f"each of them a class{placeholders}"
     console.print(f"vocabulary: {len(vocabulary.words) - 2} words{names}", highlight=False)
     frequent = ", ".join(f"{answer} {count}" for answer, count in answers.most_common(SHOWN))
     console.print(f"answers: {len(answers)}, {how}; most frequent: {frequent}", highlight=False, soft_wrap=True)
-    few = sorted(answer for answer, count in answers.items() if count < FEW)
+    # What a placeholder stands for needs no examples of its own.
+    few = sorted(answer for answer, count in answers.items() if count < FEW and answer in vocabulary.answer_ids)
     if few:
         shown = ", ".join(few[:SHOWN]) + (", ..." if len(few) > SHOWN else "")
         console.print(f"{len(few)} answers have fewer than {FEW} examples: {shown}", highlight=False, soft_wrap=True)

@@ -323,9 +323,12 @@ def build_vocabulary(splits: Splits, *, anonymous: bool = False, rare: int = 0) 
     """
     training = splits.training
     sentences, answers = [*iter_sentences(training)], [example.answer for example in training]
-    if not anonymous and not rare:
+    names = find_names(sentences, answers) if anonymous else frozenset()
+    if rare:
+        names |= find_rare(training, rare)
+    # Placeholders that no story of training has would not be learnt.
+    if not names:
         return Vocabulary.build(sentences, answers, separator=splits.separator)
-    names = (find_names(sentences, answers) if anonymous else frozenset()) | find_rare(training, rare)
     most = max(
         len({word for text in iter_sentences([example]) for w, _ in iter_words(text) if (word := w.lower()) in names})
         for example in training
