@@ -201,9 +201,9 @@ def encode(
     return Questions(
         sentences_SW=_pad([[PADDING], *sentences.rows], PADDING, WORD_STEP),
         facts_NF=_pad(facts, 0),
-        lengths_N=torch.tensor(lengths),
+        lengths_N=_ids(lengths),
         questions_NQ=_pad(questions, PADDING, WORD_STEP),
-        answers_N=torch.tensor([vocabulary.answer_ids.get(vocabulary.join(words), NO_ANSWER) for words in answers]),
+        answers_N=_ids([vocabulary.answer_ids.get(vocabulary.join(words), NO_ANSWER) for words in answers]),
         answer_words_NL=_pad([_answer_words(words, vocabulary) for words in answers], NO_ANSWER),
         supporting_NK=_pad([[fact for fact, _ in label] for label in labels], NO_ANSWER),
         steps_NK=_pad([[step for _, step in label] for label in labels], NO_ANSWER),
@@ -307,6 +307,8 @@ def _regions(pictures: Pictures) -> int:
 
 def _labels(example: Example, dropped: int, starts: Sequence[int], pictures: Pictures | None) -> list[tuple[int, int]]:
     """The labelled facts, each with its step in the chain."""
+    if not example.supporting and not example.regions:
+        return []
     seen = {region.step for region in example.regions} if pictures else set()
     steps = (step for step in count() if step not in seen)
     kept = [i - dropped for i in example.supporting if i >= dropped]
@@ -352,8 +354,12 @@ def _pad(rows: Sequence[Sequence[int]], value: int, step: int = 1) -> Tensor:
     # A last dimension of zero has no maximum and no last step; one column of padding has.
     width = max(1, *map(len, rows))
     width += -width % step
+    return _ids([[*row, *[value] * (width - len(row))] for row in rows])
+
+
+def _ids(numbers: Sequence[int] | Sequence[Sequence[int]]) -> Tensor:
     # NumPy reads lists several times as fast as PyTorch.
-    return torch.from_numpy(np.array([[*row, *[value] * (width - len(row))] for row in rows], dtype=np.int64))
+    return torch.from_numpy(np.array(numbers, dtype=np.int64))
 
 
 def _trim(ids: Tensor, value: int) -> Tensor:
