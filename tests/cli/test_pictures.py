@@ -107,6 +107,20 @@ def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_pat
     assert "the model was trained on" in result.err
 
 
+def test_the_ablation_on_daquar(dmnplus, daquar: Path, tmp_path: Path):
+    arguments = ("reproduce", "daquar", "--data", daquar, "--variants=dmn2,dmn+", "--divisions=2", *SMALL)
+    places = ("--out", tmp_path / "results" / "daquar", "--work", tmp_path / "runs")
+    result = dmnplus(*arguments, *places)
+    assert result.status == 2
+    assert "or --blind to hide the photos" in result.err
+    result = dmnplus(*arguments, *places, "--blind")
+    assert result.status == 0, result.err
+    assert "division 1 dmn2 seed 0  done" in result.out
+    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "results").rglob("*.json"))]
+    assert [record["config"]["data"]["split_seed"] for record in records] == [0, 1, 0, 1]
+    assert {record["data"] for record in records} == {"daquar without pictures"}
+
+
 def test_vqa_is_trained_blind_and_its_answers_are_written(dmnplus, tmp_path: Path):
     data, run, results = tmp_path / "vqa", tmp_path / "run", tmp_path / "results.json"
     for split in ("train", "val"):
