@@ -34,12 +34,16 @@ class SimilarityGate(nn.Module):
         self.W = nn.Parameter(torch.eye(hidden)) if start == "identity" else xavier(hidden, hidden)
         self.scale = self.SHARPNESS / hidden**0.5
 
-    def forward(self, x_BRH: Float[Tensor, "B R H"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "B R F"]:
-        F = mask_BF.shape[1]
-        Z_BRF = torch.einsum("brh,hk,bfk->brf", x_BRH, self.W * self.scale, x_BRH[:, :F])
-        itself_RF = torch.eye(F + 1, F, dtype=torch.bool, device=mask_BF.device)
-        # Finite, so that a fact that is alone attends to itself and never to padding.
-        Z_BRF = Z_BRF.masked_fill(itself_RF, -1e9)
+    def forward(
+        self, x_BRH: Float[Tensor, "B R H"], f_BFH: Float[Tensor, "B F H"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B R F"]:
+        """The rows `x_BRH` are the facts and then the question, or the question alone."""
+        R, F = x_BRH.shape[1], f_BFH.shape[1]
+        Z_BRF = torch.einsum("brh,hk,bfk->brf", x_BRH, self.W * self.scale, f_BFH)
+        if R > F:
+            itself_RF = torch.eye(R, F, dtype=torch.bool, device=mask_BF.device)
+            # Finite, so that a fact that is alone attends to itself and never to padding.
+            Z_BRF = Z_BRF.masked_fill(itself_RF, -1e9)
         return torch.softmax(Z_BRF.masked_fill(~mask_BF[:, None], float("-inf")), dim=-1)
 
 
@@ -64,7 +68,7 @@ class ContextUpdate(nn.Module):
 class MutualMemory(nn.Module):
     """`passes` episodes in which every row, facts and question, attends to the facts and updates its memory.
 
-    `tied` shares gate and update among the passes. In the last pass only the question's row matters.
+    `tied` shares gate and update among the passes. In the last pass only the question's row is made.
     """
 
     def __init__(self, hidden: int, *, passes: int, tied: bool, gate_start: GateStart = "identity") -> None:
@@ -84,10 +88,13 @@ class MutualMemory(nn.Module):
         for t in range(self.passes):
             gate, update = self.gates[t % len(self.gates)], self.updates[t % len(self.updates)]
             normed = _norm(x)
-            g = gate(normed, mask_BF)
-            x = update(x, torch.bmm(g, normed[:, :F]))
-            attention.append(g[:, F])
-        return x[:, F], torch.stack(attention)
+            f, asking = normed[:, :F], normed
+            if t == self.passes - 1:
+                x, asking = x[:, F:], normed[:, F:]
+            g = gate(asking, f, mask_BF)
+            x = update(x, torch.bmm(g, f))
+            attention.append(g[:, -1])
+        return x[:, -1], torch.stack(attention)
 
 
 def _norm(x_BRH: Tensor) -> Tensor:
