@@ -122,7 +122,7 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path):
         run.fit(TRAINING, VALIDATION)
 
 
-def test_l2_decays_weights_and_not_biases(tmp_path: Path):
+def test_l2_decays_weights_and_not_biases_nor_embeddings_if_so_set(tmp_path: Path):
     run = trainer(tmp_path / "run", TrainingConfig(l2=0.5))
     names = {id(p): name for name, p in run.model.named_parameters()}
     decayed = {names[id(p)] for g in run.optimizer.param_groups if g["weight_decay"] == 0.5 for p in g["params"]}
@@ -130,6 +130,10 @@ def test_l2_decays_weights_and_not_biases(tmp_path: Path):
     assert biases == {
         name for name in names.values() if name.rpartition(".")[2] in ("b", "b1", "b2", "input_bias", "bias")
     }
+    run = trainer(tmp_path / "other", TrainingConfig(l2=0.5, l2_embeddings=False))
+    names = {id(p): name for name, p in run.model.named_parameters()}
+    without = {names[id(p)] for g in run.optimizer.param_groups if g["weight_decay"] == 0.5 for p in g["params"]}
+    assert decayed - without == {"embedding.weight"}
     assert not is_bias("memory.gate.W1_question")
     assert is_bias("answer.cell.bias_ih")
 

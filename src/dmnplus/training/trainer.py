@@ -88,6 +88,8 @@ class TrainingConfig:
     """Weight decay in Adam's gradient, of all weights but biases."""
     l2_warmup: int = 0
     """L2 grows to its strength over so many epochs; the paper's is there from the start."""
+    l2_embeddings: bool = True
+    """Whether the embeddings of words are among the weights that decay."""
     by_picture: bool = False
     """Whether questions about one picture share a batch: quicker, but a batch then shows few different pictures."""
     picture_shift: int = 0
@@ -313,11 +315,15 @@ def _check_pictures(training: Questions, config: TrainingConfig) -> None:
 
 
 def adam(named: Iterable[tuple[str, Tensor]], config: TrainingConfig) -> torch.optim.Adam:
-    """The optimizer of parameters by name; biases do not decay."""
+    """The optimizer of parameters by name; biases do not decay, nor, if so configured, embeddings."""
     parameters = list(named)
+
+    def decays(name: str) -> bool:
+        return not is_bias(name) and (config.l2_embeddings or not name.startswith("embedding."))
+
     groups: list[dict[str, Any]] = [
-        {"params": [p for name, p in parameters if not is_bias(name)], "weight_decay": config.l2},
-        {"params": [p for name, p in parameters if is_bias(name)], "weight_decay": 0.0},
+        {"params": [p for name, p in parameters if decays(name)], "weight_decay": config.l2},
+        {"params": [p for name, p in parameters if not decays(name)], "weight_decay": 0.0},
     ]
     return torch.optim.Adam(groups, lr=config.rate, fused=True)
 
