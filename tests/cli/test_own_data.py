@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dmnplus.answering import QuestionAnswerer, load
 from dmnplus.config import own_defaults, resolve
 from dmnplus.data.example import Example, Splits
 from dmnplus.training.run import Job, train_runs
@@ -23,6 +24,14 @@ def lines(path: Path, examples: list[Example], **more: object) -> Path:
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def taught(stories: list[Example], folder: Path, *settings: str) -> QuestionAnswerer:
+    """A small network that has learnt these stories by the defaults of own data and these settings."""
+    small = ["model.hidden=16", "training.epochs=40", "training.rate=0.01", "training.l2=0"]
+    config = resolve(defaults=own_defaults(len(stories)), settings=[*small, *settings])
+    train_runs([Job(folder, config, Splits("own", stories, stories, [], separator=" "), 0, 1)], threads=1)
+    return load(folder)
 
 
 @pytest.fixture
@@ -182,24 +191,12 @@ def test_anonymous_names_answer_about_people_never_met(tmp_path: Path):
 
 
 def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
-    from dmnplus.answering import load
-
     stories = [
         Example(facts=(f"{a} took the milk.", f"{b} left."), question=question, answer=(name,), supporting=(i,))
         for a, b in permutations(("Anna", "Ben", "Clara", "David"), 2)
         for i, (question, name) in enumerate((("Who took the milk?", a), ("Who left?", b)))
     ]
-    settings = [
-        "model.hidden=16",
-        "training.epochs=40",
-        "training.rate=0.01",
-        "training.l2=0",
-        "data.anonymous_names=true",
-        "data.anonymous_words=0",
-    ]
-    config = resolve(defaults=own_defaults(24), settings=settings)
-    train_runs([Job(tmp_path, config, Splits("own", stories, stories, [], separator=" "), 0, 1)], threads=1)
-    answerer = load(tmp_path)
+    answerer = taught(stories, tmp_path, "data.anonymous_names=true", "data.anonymous_words=0")
     for question, name in (("Who took the milk?", "Ulrike"), ("Who left?", "Waldo")):
         answer = answerer.answer("Ulrike took the milk. Waldo left.", question)
         assert answer.answer == name
@@ -210,8 +207,6 @@ def test_names_are_answers_and_unknown_words_are_said(tmp_path: Path):
 
 
 def test_anonymous_words_answer_about_things_never_met(tmp_path: Path):
-    from dmnplus.answering import load
-
     things = ("bag", "ball", "book", "coat", "drum", "fork", "hat", "jar", "key", "lamp", "map", "pen")
     stories = [
         Example(facts=(f"Anna took the {a}.", f"Ben lost the {b}."), question=q, answer=(answer,), supporting=(i,))
@@ -223,16 +218,7 @@ def test_anonymous_words_answer_about_things_never_met(tmp_path: Path):
             (f"Who lost the {b}?", "Ben", 1),
         )
     ]
-    settings = [
-        "model.hidden=16",
-        "training.epochs=40",
-        "training.rate=0.01",
-        "training.l2=0",
-        "training.word_dropout=0",
-    ]
-    config = resolve(defaults=own_defaults(48), settings=settings)
-    train_runs([Job(tmp_path, config, Splits("own", stories, stories, [], separator=" "), 0, 1)], threads=1)
-    answerer = load(tmp_path)
+    answerer = taught(stories, tmp_path, "training.word_dropout=0")
     story = "Anna took the zeppelin. Ben lost the theremin."
     for question, said in (
         ("What did Anna take?", "zeppelin"),

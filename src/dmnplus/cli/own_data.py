@@ -93,8 +93,10 @@ def questions_to_measure(
     return [row.example for row in rows], f"{what} of {path}"
 
 
-def remarks(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config) -> Iterator[str]:
-    """What is not wrong, but should be known before training, a line each."""
+def remarks(
+    files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config, vocabulary: Vocabulary
+) -> Iterator[str]:
+    """What is not wrong, but should be known before training, a line each; `vocabulary` is that of the training."""
     for file in files.values():
         if file.ignored:
             yield f"{file.path}: columns that are not read: {', '.join(sorted(file.ignored))}"
@@ -115,19 +117,10 @@ def remarks(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], co
         spellings[" ".join(row.example.answer).lower()].add(" ".join(row.example.answer))
     for written in sorted(tuple(sorted(spelling)) for spelling in spellings.values() if len(spelling) > 1):
         yield f"answers that differ in capitals alone are different answers: {', '.join(written)}"
-    known = _vocabulary(files, parts, config)
-    new = [row.example for part in ("valid", "test") for row in parts[part] if not _can_answer(row.example, known)]
+    new = [row.example for part in ("valid", "test") for row in parts[part] if not _can_answer(row.example, vocabulary)]
     if new and config.model.answer == "class":
         answers = ", ".join(sorted({" ".join(example.answer) for example in new})[:SHOWN])
         yield f"{len(new)} questions to validate or test on have answers that training never has: {answers}"
-
-
-def _vocabulary(files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config) -> Vocabulary:
-    from dmnplus.training.run import build_vocabulary
-
-    return build_vocabulary(
-        own_splits(parts, files), anonymous=config.data.anonymous_names, rare=config.data.anonymous_words
-    )
 
 
 def _can_answer(example: Example, vocabulary: Vocabulary) -> bool:
@@ -179,9 +172,10 @@ def _describe(
     console: Console, files: Mapping[str, OwnFile], parts: Mapping[str, Sequence[Row]], config: Config
 ) -> None:
     from dmnplus.training.baselines import baselines
+    from dmnplus.training.run import vocabulary_of
 
     splits = own_splits(parts, files)
-    vocabulary = _vocabulary(files, parts, config)
+    vocabulary = vocabulary_of(splits, config.data)
     columns = (
         "",
         "questions",
@@ -209,7 +203,7 @@ def _describe(
     if few:
         shown = ", ".join(few[:SHOWN]) + (", ..." if len(few) > SHOWN else "")
         console.print(f"{len(few)} answers have fewer than {FEW} examples: {shown}", highlight=False, soft_wrap=True)
-    for line in (*remarks(files, parts, config), *baselines(splits)):
+    for line in (*remarks(files, parts, config, vocabulary), *baselines(splits)):
         console.print(escape(line), highlight=False, soft_wrap=True)
     example = splits.training[0]
     places = vocabulary.cast(example.facts, example.question).places

@@ -84,11 +84,11 @@ def reproduce_babi(
         work := work or Path("runs") / out.name,
     )
 
-    def splits_of(left: Sequence[Planned]) -> Mapping[int, Splits]:
+    def questions_of(left: Sequence[Planned]) -> tuple[Mapping[int, Splits], None]:
         shares = {planned.task: planned.config.data.validation_share for planned in left}
-        return {task: paper_splits(task, data, share) for task, share in shares.items()}
+        return {task: paper_splits(task, data, share) for task, share in shares.items()}, None
 
-    _sweep(plan, splits_of, jobs, threads, cluster, f"records in {out}, models in {work}", fresh=fresh)
+    _sweep(plan, questions_of, jobs, threads, cluster, f"records in {out}, models in {work}", fresh=fresh)
 
 
 @app.command("daquar")
@@ -142,20 +142,28 @@ def reproduce_daquar(
         data="daquar-blind" if blind else "daquar",
         part="division",
     )
-    splits = {
-        division: picture_splits(
-            "daquar", data, validation_share=config.validation_share, hold_out=hold_out, seed=division
+
+    def questions_of(left: Sequence[Planned]) -> tuple[Mapping[int, Splits], Pictures | None]:
+        splits = {
+            planned.task: picture_splits(
+                "daquar", data, validation_share=config.validation_share, hold_out=hold_out, seed=planned.task
+            )
+            for planned in left
+        }
+        if blind:
+            return {division: splits_without_pictures(one) for division, one in splits.items()}, None
+        # Every division has all photos, in other parts.
+        shown = iter_pictures(
+            [
+                example
+                for one in splits.values()
+                for part in (one.training, one.validation, one.test)
+                for example in part
+            ]
         )
-        for division in range(divisions)
-    }
-    first = splits[0]
-    pictures = None
-    if blind:
-        splits = {division: splits_without_pictures(one) for division, one in splits.items()}
-    else:
-        shown = iter_pictures([*first.training, *first.validation, *first.test])
-        pictures = open_pictures(shown, size=config.image_size, grid=config.image_grid, store=features)
-    _sweep(plan, lambda left: splits, jobs, threads, cluster, f"records in {out}, models in {work}", pictures=pictures)
+        return splits, open_pictures(shown, size=config.image_size, grid=config.image_grid, store=features)
+
+    _sweep(plan, questions_of, jobs, threads, cluster, f"records in {out}, models in {work}")
 
 
 def _names(variants: str) -> list[str]:
@@ -164,16 +172,18 @@ def _names(variants: str) -> list[str]:
 
 def _sweep(
     plan: Sequence[Planned],
-    splits_of: Callable[[Sequence[Planned]], Mapping[int, Splits]],
+    questions_of: Callable[[Sequence[Planned]], tuple[Mapping[int, Splits], Pictures | None]],
     jobs: int,
     threads: int,
     cluster: str | None,
     places: str,
     *,
     fresh: int = 0,
-    pictures: Pictures | None = None,
 ) -> None:
-    """Train what of `plan` has no record, with its progress on the terminal; `splits_of` reads the questions."""
+    """Train what of `plan` has no record, with its progress on the terminal.
+
+    `questions_of` reads the questions by task, and says where their pictures are read from.
+    """
     from dmnplus.cli.sweep_table import watching
     from dmnplus.training.sweep import measure_fresh, recorded, run_sweep
 
@@ -186,9 +196,10 @@ def _sweep(
             for planned, record in records.items():
                 if record is not None:
                     table.known(planned, measure_fresh(planned, record, fresh))
+            splits, pictures = questions_of(left)
             outcomes = run_sweep(
                 left,
-                splits_of(left),
+                splits,
                 processes=jobs,
                 threads=threads,
                 cluster=cluster,

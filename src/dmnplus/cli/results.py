@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,20 +39,14 @@ def table(records: list[dict[str, Any]]) -> str:
 def types_table(records: list[dict[str, Any]]) -> str:
     """Markdown, a row a type of question (`scenes/counting`) of each run."""
     from dmnplus.config import differences
+    from dmnplus.report.records import errors_by_type
 
     lines = ["| trained on | network | type of question | questions | test accuracy |", "|---|---|---|---|---|"]
     for record in records:
-        asked: dict[str, int] = defaultdict(int)
-        wrong: dict[str, float] = defaultdict(float)
-        for kind, figures in record["test"]["by_kind"].items():
-            # The record tells types apart by the question's first word, too.
-            name = kind.partition(" ")[0]
-            asked[name] += round(figures["questions"])
-            wrong[name] += figures["questions"] * figures["error"]
         variant, _ = differences(record["config"])
         lines += [
-            f"| {record['data']} | {variant} | {name} | {count} | {1 - wrong[name] / count:.1%} |"
-            for name, count in sorted(asked.items())
+            f"| {record['data']} | {variant} | {name} | {count} | {1 - error:.1%} |"
+            for name, (count, error) in errors_by_type(record).items()
         ]
     return "\n".join(lines)
 

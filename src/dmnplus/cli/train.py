@@ -96,16 +96,13 @@ def train_babi(
     if joint:
         config = resolve(variant=variant, recipe=recipe, settings=settings or ())
         share = config.data.validation_share
-        official = language == "en-10k" and not (train or valid or test)
-        parts = {
-            number: paper_splits(number, data, share)
-            if official
-            else babi_splits(number, data, language, share, train, valid, test)
-            for number in tasks
-        }
-        for number, part in parts.items():
-            for role, named in part.sources.items() if official else ():
-                typer.echo(f"task {number}: no training file; for {role}: {', '.join(named)}")
+        if language == "en-10k" and not (train or valid or test):
+            parts = {number: paper_splits(number, data, share) for number in tasks}
+            for number, part in parts.items():
+                for role, named in part.sources.items():
+                    typer.echo(f"task {number}: no training file; for {role}: {', '.join(named)}")
+        else:
+            parts = {number: babi_splits(number, data, language, share, train, valid, test) for number in tasks}
         folder = out or Path("runs") / f"babi-joint-{variant}"
         job = Job(folder, config, joint_splits(parts, task), seed, starts)
         _train({f"tasks {task}": job}, jobs, threads, resume, device, together)
@@ -189,7 +186,7 @@ def train_own(
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
     from dmnplus.training.baselines import baselines
-    from dmnplus.training.run import Job
+    from dmnplus.training.run import Job, vocabulary_of
 
     files = {role: require(file) for role, file in read_files(data, valid, test).items()}
     config = own_config(files, variant=variant, recipe=recipe, settings=settings or ())
@@ -197,7 +194,8 @@ def train_own(
     if not allow_shared and (shared := shared_stories(parts)):
         raise DataError(f"{shared[0]} ({len(shared)} such stories); divide them, or allow it with --shared-stories")
     splits = own_splits(parts, files)
-    for line in (*remarks(files, parts, config), *baselines(splits)):
+    vocabulary = vocabulary_of(splits, config.data)
+    for line in (*remarks(files, parts, config, vocabulary), *baselines(splits)):
         typer.echo(line)
     pictures = _open(splits, config, features)
     name = data.name.partition(".")[0]

@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,22 @@ TASKS = range(1, 21)
 
 @cache
 def published() -> tuple[dict[str, Column], PublicCode, Protocol]:
-    content = tomllib.loads(files("dmnplus.report").joinpath("published.toml").read_text(encoding="utf-8"))
+    content = _content()
     columns = {entry["name"]: _column(**entry) for entry in content["column"]}
     code = content["public_code"]
     ranges = {int(task): (low / 100, high / 100) for task, (low, high) in code["errors"].items()}
     return columns, PublicCode(tuple(mean / 100 for mean in code["means"]), ranges), Protocol(**content["protocol"])
 
 
-@cache
 def published_daquar() -> tuple[dict[str, float], float]:
     """Accuracy on DAQUAR's official test by network, and of the question alone, as shares of 1."""
-    content = tomllib.loads(files("dmnplus.report").joinpath("published.toml").read_text(encoding="utf-8"))["daquar"]
+    content = _content()["daquar"]
     return {name: share / 100 for name, share in content["accuracy"].items()}, content["question_alone"] / 100
+
+
+@cache
+def _content() -> dict[str, Any]:
+    return tomllib.loads(files("dmnplus.report").joinpath("published.toml").read_text(encoding="utf-8"))
 
 
 def _column(

@@ -70,6 +70,19 @@ class Joint:
 
 
 @dataclass(frozen=True)
+class DaquarStart:
+    """One start on DAQUAR; `blind` without its photos, `division` says which photos were kept back to measure on."""
+
+    variant: str
+    blind: bool
+    changed: tuple[str, ...]
+    division: int
+    questions: int
+    validation_accuracy: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
 class Cell:
     """The starts of one task, variant, settings and data."""
 
@@ -123,54 +136,44 @@ def read_joint(folder: Path) -> list[Joint]:
     return [_joint(record) for record in sorted(records, key=lambda record: record["fit"]["validation_loss"])]
 
 
-@dataclass(frozen=True)
-class DaquarStart:
-    """One start on DAQUAR; `blind` without its photos, `division` says which photos were kept back to measure on."""
-
-    variant: str
-    blind: bool
-    changed: tuple[str, ...]
-    division: int
-    seed: int
-    questions: int
-    validation_accuracy: float
-    accuracy: float
-
-
 def read_daquar_starts(folder: Path) -> list[DaquarStart]:
     """The starts of `dmnplus reproduce daquar` in `folder`."""
     return [_daquar(_finished(path)) for path in sorted((folder / DAQUAR).rglob("*.json"))]
 
 
 def _daquar(record: dict[str, Any]) -> DaquarStart:
-    division = record["config"]["data"]["split_seed"]
     variant, changed = differences(record["config"])
     return DaquarStart(
         variant=variant,
         blind=record["data"] != DAQUAR,
         changed=tuple(setting for setting in changed if not setting.startswith("data.split_seed=")),
-        division=division,
-        seed=record["seed"],
+        division=record["config"]["data"]["split_seed"],
         questions=record["questions"]["test"],
         validation_accuracy=1 - record["fit"]["validation_error"],
         accuracy=1 - record["test"]["error"],
     )
 
 
+def errors_by_type(record: dict[str, Any]) -> dict[str, tuple[int, float]]:
+    """Test questions and error of each type (`babi/2`, `scenes/counting`) in a run's record, by name."""
+    asked: dict[str, int] = defaultdict(int)
+    wrong: dict[str, float] = defaultdict(float)
+    for kind, figures in record["test"]["by_kind"].items():
+        # The record tells types apart by the question's first word, too.
+        name = kind.partition(" ")[0]
+        asked[name] += round(figures["questions"])
+        wrong[name] += figures["questions"] * figures["error"]
+    return {name: (count, wrong[name] / count) for name, count in sorted(asked.items())}
+
+
 def _joint(record: dict[str, Any]) -> Joint:
     variant, changed = differences(record["config"])
-    asked: dict[int, float] = defaultdict(float)
-    wrong: dict[int, float] = defaultdict(float)
-    for kind, figures in record["test"]["by_kind"].items():
-        # A kind is a task and the question's first word.
-        task = int(kind.partition(" ")[0].removeprefix("babi/"))
-        asked[task] += figures["questions"]
-        wrong[task] += figures["questions"] * figures["error"]
+    errors = {int(name.removeprefix("babi/")): error for name, (_, error) in errors_by_type(record).items()}
     fit, starts = record["fit"], record.get("starts", {})
     return Joint(
         variant=variant,
         changed=tuple(changed),
-        errors={task: wrong[task] / asked[task] for task in sorted(asked)},
+        errors=dict(sorted(errors.items())),
         starts=tuple(start["test_error"] for start in starts.values()) or (record["test"]["error"],),
         best_epoch=fit["best_epoch"],
         epochs=fit["epochs"],

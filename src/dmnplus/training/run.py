@@ -37,9 +37,9 @@ from dmnplus.training.checkpoint import (
     write_json,
 )
 from dmnplus.training.device import find_device
-from dmnplus.training.metrics import evaluate
+from dmnplus.training.metrics import Evaluation, evaluate
 from dmnplus.training.spread import spread
-from dmnplus.training.trainer import Epoch, Fit, Step, Trainer
+from dmnplus.training.trainer import DataConfig, Epoch, Fit, Step, Trainer
 
 _Network = TypeVar("_Network", bound=DMN)
 
@@ -205,9 +205,7 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
         return record
     errors = {}
     for folder in _start_folders(job):
-        config, vocabulary, model = load_model(folder, device)
-        questions = encode(job.splits.test, vocabulary, last_facts=config.data.last_facts, pictures=job.pictures)
-        result = evaluate(model, questions, job.splits.test)
+        result = measure(folder, job.splits.test, pictures=job.pictures, device=device)
         errors[folder.name] = result.error
         write_json(folder / RUN, {**read_json(folder / RUN), "test": result.to_json()})
     record["test"] = read_json(_selected(job, record) / RUN)["test"]
@@ -215,6 +213,18 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
         summary["test_error"] = errors[name]
     write_json(job.folder / RUN, record)
     return record
+
+
+def measure(
+    folder: Path, examples: Sequence[Example], *, pictures: Pictures | None = None, device: str = "cpu"
+) -> Evaluation:
+    """The model in a run's or a start's folder on `examples`, whose pictures are read from `pictures`.
+
+    Raises as `load_model`.
+    """
+    config, vocabulary, model = load_model(folder, device)
+    questions = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
+    return evaluate(model, questions, examples)
 
 
 def load_model(folder: Path, device: str = "cpu", kind: type[_Network] = DMN) -> tuple[Config, Vocabulary, _Network]:
@@ -289,8 +299,7 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
     answers, last_facts = job.config.data.answers, job.config.data.last_facts
     if answers:
         splits = replace(splits, training=with_common_answers(splits.training, answers))
-    data = job.config.data
-    vocabulary = build_vocabulary(splits, anonymous=data.anonymous_names, rare=data.anonymous_words)
+    vocabulary = vocabulary_of(splits, job.config.data)
     training = encode(splits.training, vocabulary, last_facts=last_facts, pictures=job.pictures)
     _check_answers(splits.training, training, job.config)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
@@ -314,6 +323,11 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
             yield Start(
                 folder, job.config, seed, vocabulary, training, validation, threads, resume, record, pictures, device
             )
+
+
+def vocabulary_of(splits: Splits, data: DataConfig) -> Vocabulary:
+    """The words and answers of the training questions, with the placeholders that `data` asks for."""
+    return build_vocabulary(splits, anonymous=data.anonymous_names, rare=data.anonymous_words)
 
 
 def build_vocabulary(splits: Splits, *, anonymous: bool = False, rare: int = 0) -> Vocabulary:

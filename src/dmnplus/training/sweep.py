@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dmnplus.config import Config, parse, plain
-from dmnplus.data.batching import encode
 from dmnplus.data.example import DataError, Splits
 from dmnplus.data.generate import generate
 from dmnplus.data.pictures import Pictures
 from dmnplus.training.checkpoint import CHECKPOINT, RUN, read_json, write_json
-from dmnplus.training.metrics import evaluate
-from dmnplus.training.run import Job, Progress, Start, finish, load_model, starts_of, train_start
+from dmnplus.training.run import Job, Progress, Start, finish, measure, starts_of, train_start
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Step
 
@@ -153,9 +151,7 @@ def measure_fresh(planned: Planned, record: dict[str, Any], questions: int) -> d
     """
     if not questions or record.get("fresh", {}).get("questions") == questions:
         return record
-    config, vocabulary, model = load_model(planned.folder)
-    examples = generate(planned.task, questions, seed=FRESH_SEED, split="test")
-    result = evaluate(model, encode(examples, vocabulary, last_facts=config.data.last_facts), examples)
+    result = measure(planned.folder, generate(planned.task, questions, seed=FRESH_SEED, split="test"))
     record = {
         **record,
         "fresh": {
