@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -92,6 +93,24 @@ def test_dropout_drops_the_stated_share_and_keeps_the_mean():
     assert (masks.facts_BFH == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
     assert masks.facts_BFH.mean().item() == pytest.approx(1.0, abs=0.03)
     assert (masks.answer_BK == 1).all()
+
+
+@pytest.mark.parametrize("memory", ["question", "mutual"])
+def test_dropped_contexts_leave_the_memory_without_facts(memory: Literal["question", "mutual"]):
+    vocabulary, questions = encoded(moves(200))
+    config = NetworkConfig(hidden=16, memory=memory, fact_dropout=0.0, answer_dropout=0.0, context_dropout=0.3)
+    model, batch = network(vocabulary, config), whole(questions)
+    masks = model.draw_dropout(batch, torch.Generator().manual_seed(0))
+    assert masks.contexts_PBAH is not None
+    assert (masks.contexts_PBAH == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
+    assert masks.contexts_PBAH.mean().item() == pytest.approx(1.0, abs=0.03)
+    assert not torch.equal(model(batch).logits, model(batch, masks).logits)
+    # The question is the same everywhere, and so is what is answered once no context comes through.
+    alike = batch.questions_BQ[0].expand_as(batch.questions_BQ)
+    blind = masks._replace(contexts_PBAH=torch.zeros_like(masks.contexts_PBAH))
+    with torch.no_grad():
+        logits = model(replace(batch, questions_BQ=alike), blind).logits
+    torch.testing.assert_close(logits, logits[:1].expand_as(logits))
 
 
 def test_dropout_changes_the_output_and_its_absence_does_not():

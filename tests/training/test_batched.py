@@ -76,8 +76,15 @@ def test_restarts_together_equal_restarts_alone(tmp_path: Path, alone: list[Trai
         assert sum(isinstance(event, Step) for r, event in events if r == run) == 2 * 3
 
 
-def test_the_original_network(tmp_path: Path):
-    model = replace(VARIANTS["odmn"], hidden=8)
+@pytest.mark.parametrize(
+    "model",
+    [
+        replace(VARIANTS["odmn"], hidden=8),
+        replace(VARIANTS["dmn-max"], hidden=8),
+        NetworkConfig(hidden=8, context_dropout=0.3),
+    ],
+)
+def test_other_networks(tmp_path: Path, model: NetworkConfig):
     config = replace(CONFIG, epochs=1)
     alone = [trainer(tmp_path / f"alone{seed}", seed, config, model) for seed in (0, 1)]
     for run in alone:

@@ -288,20 +288,27 @@ class EpisodicMemory(nn.Module):
         self.fused = self.gate.fused and len(gate_compares) == 2 and episode == "attention_gru" and update == "relu"
 
     def forward(
-        self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
+        self,
+        f_BFH: Float[Tensor, "B F H"],
+        q_BH: Float[Tensor, "B H"],
+        mask_BF: Bool[Tensor, "B F"],
+        dropout_PB1H: Float[Tensor, "P B 1 H"] | None = None,
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "P B F"]]:
-        """The last memory, and the attention of every pass, which sums to one."""
+        """The last memory, and the attention of every pass, which sums to one; contexts are multiplied by
+        `dropout_PB1H`."""
         m = q_BH
         # To a linear layer zeros are nothing.
         q_update = q_BH if self.update_question else torch.zeros_like(q_BH)
         question_half = self.gate.question_half(f_BFH, q_BH, mask_BF)
         projected = self.episode.project(f_BFH)
-        if self.at_once:
+        if self.at_once and dropout_PB1H is None:
             return self._at_once(f_BFH, q_BH, q_update, question_half, projected, mask_BF)
         attention = []
         for t in range(self.passes):
             g = self.gate(f_BFH, question_half, m, mask_BF)
             c = self.episode(projected, g, mask_BF)
+            if dropout_PB1H is not None:
+                c = c * dropout_PB1H[t, :, 0]
             m = self.updates[t % len(self.updates)](m, c, q_update)
             attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=NO_GATE) if self.gate.independent else g)
         return m, torch.stack(attention)

@@ -79,9 +79,13 @@ class MutualMemory(nn.Module):
         self.updates = nn.ModuleList(ContextUpdate(hidden) for _ in range(different))
 
     def forward(
-        self, f_BFH: Float[Tensor, "B F H"], q_BH: Float[Tensor, "B H"], mask_BF: Bool[Tensor, "B F"]
+        self,
+        f_BFH: Float[Tensor, "B F H"],
+        q_BH: Float[Tensor, "B H"],
+        mask_BF: Bool[Tensor, "B F"],
+        dropout_PBRH: Float[Tensor, "P B R H"] | None = None,
     ) -> tuple[Float[Tensor, "B H"], Float[Tensor, "P B F"]]:
-        """The question's last memory, and its attention in every pass."""
+        """The question's last memory, and its attention in every pass; contexts are multiplied by `dropout_PBRH`."""
         F = mask_BF.shape[1]
         x = _norm(torch.cat([f_BFH, q_BH[:, None]], dim=1))
         attention = []
@@ -92,7 +96,10 @@ class MutualMemory(nn.Module):
             if t == self.passes - 1:
                 x, asking = x[:, F:], normed[:, F:]
             g = gate(asking, f, mask_BF)
-            x = update(x, torch.bmm(g, f))
+            c = torch.bmm(g, f)
+            if dropout_PBRH is not None:
+                c = c * dropout_PBRH[t][:, -x.shape[1] :]
+            x = update(x, c)
             attention.append(g[:, -1])
         return x[:, -1], torch.stack(attention)
 

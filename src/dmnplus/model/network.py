@@ -1,7 +1,7 @@
 """The whole network: input, question, episodic memory, answer.
 
 Shape legend: B batch, F facts, I distinct pictures, R regions of a picture, C channels, H hidden, P passes, K = 2H,
-M placeholders of names.
+A rows that ask (F facts and the question, or the question alone), M placeholders of names.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ class NetworkConfig:
     """Share of an image region's numbers dropped in training."""
     answer_dropout: float = 0.1
     """Share of the answer module's input dropped in training."""
+    context_dropout: float = 0.0
+    """Share of the context of every pass dropped in training."""
     pixel_channels: int = 64
     """Numbers a region that the convolutions give, for a model that reads pixels."""
     region_places: bool = False
@@ -95,7 +97,7 @@ class NetworkConfig:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
         if self.pixel_channels < 16 or self.pixel_channels % 16:
             raise ValueError(f"model.pixel_channels is {self.pixel_channels}; it must be a multiple of 16")
-        for name in ("fact_dropout", "image_dropout", "answer_dropout"):
+        for name in ("fact_dropout", "image_dropout", "answer_dropout", "context_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         unknown = [name for name in self.gate if name not in GATE_FEATURES]
@@ -128,7 +130,9 @@ VARIANTS: dict[str, NetworkConfig] = {
     "dmn2": NetworkConfig(episode="soft_attention", update="gru", tied=True),
     "dmn3": NetworkConfig(update="gru", tied=True),
     "dmn+": NetworkConfig(),
-    "dmn-max": NetworkConfig(input="ordered", memory="mutual", passes=4),
+    "dmn-max": NetworkConfig(
+        input="ordered", memory="mutual", passes=4, fact_dropout=0.2, answer_dropout=0.2, context_dropout=0.2
+    ),
 }
 """The paper's ablation (section 5.1), from the original network to DMN+, and what goes past it (docs/dmn_max.md)."""
 
@@ -139,6 +143,7 @@ class DropoutMasks(NamedTuple):
     facts_BFH: Tensor
     answer_BK: Tensor
     regions_IRC: Tensor | None = None
+    contexts_PBAH: Tensor | None = None
 
 
 class Reading(NamedTuple):
@@ -228,7 +233,7 @@ class DMN(nn.Module):
         regions = self._regions(batch, words, dropout)
         facts = self._facts(batch, words, regions, dropout)
         q = self._question(batch.questions_BQ)
-        m, attention = self.memory(facts, q, batch.mask_BF)
+        m, attention = self.memory(facts, q, batch.mask_BF, dropout and dropout.contexts_PBAH)
         # To a linear layer zeros are nothing.
         qm = torch.cat([q if self.config.answer_question else torch.zeros_like(q), m], dim=-1)
         if dropout is not None:
@@ -269,22 +274,28 @@ class DMN(nn.Module):
         return self.regions(self.pixels(batch.pictures), dropout and dropout.regions_IRC).flatten(0, 1)
 
     def draw_dropout(self, batch: Batch, generator: torch.Generator) -> DropoutMasks:
-        """Dropout for one training step (section 4): of sentence encodings, image regions and the answer's input."""
+        """Dropout for one training step (section 4): of sentence encodings, image regions and the answer's input; and
+        of contexts, which the paper does not drop."""
         weight = self.embedding.weight
+        B, F = batch.facts_BF.shape
         H = self.config.hidden
 
         def draw(share: float, *shape: int) -> Tensor:
             kept = torch.empty(shape, dtype=weight.dtype, device=weight.device)
             return kept.bernoulli_(1 - share, generator=generator).div_(1 - share)
 
-        facts = draw(self.config.fact_dropout, *batch.facts_BF.shape, H)
-        answer = draw(self.config.answer_dropout, len(batch), 2 * H)
+        facts = draw(self.config.fact_dropout, B, F, H)
+        answer = draw(self.config.answer_dropout, B, 2 * H)
+        contexts = None
+        if self.config.context_dropout:
+            asking = F + 1 if self.config.memory == "mutual" else 1
+            contexts = draw(self.config.context_dropout, self.config.passes, B, asking, H)
         if self.pictures is None or batch.pictures is None:
-            return DropoutMasks(facts, answer)
+            return DropoutMasks(facts, answer, contexts_PBAH=contexts)
         # Regions are dropped before their projection instead.
         facts = facts.masked_fill_((batch.places_BF > 0)[..., None], 1)
         shape = (len(batch.pictures), self.pictures.rows * self.pictures.columns, self.regions.weight.shape[1])
-        return DropoutMasks(facts, answer, draw(self.config.image_dropout, *shape))
+        return DropoutMasks(facts, answer, draw(self.config.image_dropout, *shape), contexts)
 
     def losses(self, output: Output, batch: Batch) -> Tensor:
         """Cross-entropy of each question's answer, [B]."""

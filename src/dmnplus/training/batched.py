@@ -166,7 +166,7 @@ class _Stack:
                 self.parameters,
                 batch.sentences_SW,
                 _own_of(batch),
-                (dropout.facts_BFH, dropout.answer_BK),
+                {name: mask for name, mask in dropout._asdict().items() if mask is not None},
                 real_RB,
                 labelled_RB,
             )
@@ -183,26 +183,34 @@ class _Stack:
         H = self.model.config.hidden
         facts = torch.ones(R, B, F, H, device=self.device)
         answer = torch.ones(R, B, 2 * H, device=self.device)
+        contexts = []
         for i, (trainer, part, own) in enumerate(zip(self.trainers, parts, rows, strict=True)):
             longest = int(part.lengths_N[own].max())
             alone = replace(batch, facts_BF=batch.facts_BF[i, : len(own), :longest])
             masks = trainer.model.draw_dropout(alone, trainer.generator)
             facts[i, : len(own), :longest] = masks.facts_BFH
             answer[i, : len(own)] = masks.answer_BK
-        return DropoutMasks(facts, answer)
+            if (drawn := masks.contexts_PBAH) is not None:
+                asking = F + 1 if drawn.shape[2] > 1 else 1
+                context = torch.ones(len(drawn), B, asking, H, device=self.device)
+                # The question's row comes last, behind the padding.
+                context[:, : len(own), : drawn.shape[2] - 1] = drawn[:, :, :-1]
+                context[:, : len(own), -1] = drawn[:, :, -1]
+                contexts.append(context)
+        return DropoutMasks(facts, answer, contexts_PBAH=torch.stack(contexts) if contexts else None)
 
     def _losses(
         self,
         parameters: dict[str, Tensor],
         sentences_SW: Tensor,
         own: dict[str, Tensor],
-        dropout: tuple[Tensor, Tensor],
+        dropout: dict[str, Tensor],
         real_B: Tensor,
         labelled_B: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """What one run minimises, and the sum of its answers' losses."""
         batch = Batch(sentences_SW=sentences_SW, **own)
-        output = self._forward(parameters, batch, DropoutMasks(*dropout))
+        output = self._forward(parameters, batch, DropoutMasks(**dropout))
         sum_of_losses = torch.where(real_B, self.model.losses(output, batch), 0).sum()
         loss = sum_of_losses / real_B.sum()
         if self.config.attention_weight:
