@@ -204,10 +204,14 @@ def test_generated_files_can_be_trained_on(dmnplus, tmp_path: Path):
 def test_scenes_are_drawn_for_training_and_test(dmnplus, tmp_path: Path):
     pytest.importorskip("PIL", reason="Pillow is not installed")
     result = dmnplus(
-        "data", "scenes", tmp_path / "made", "--questions", "20", "--test", "5", "--kinds", "change, mixed"
+        "data", "scenes", tmp_path / "made", "--questions", "60", "--test", "20", "--kinds", "change, mixed, mixed"
     )
     assert result.status == 0, result.err
-    assert [len(read_scenes(Path(line))) for line in result.out.splitlines()] == [20, 5]
+    training, test = (read_scenes(Path(line)) for line in result.out.splitlines())
+    # Named twice, trained on twice as much; tests are of one measure for all.
+    for examples, total, mixed in ((training, 60, 40), (test, 20, 10)):
+        assert len(examples) == total
+        assert abs(sum(example.source.kind == "scenes/mixed" for example in examples) - mixed) <= 4
 
 
 def test_compare_prints_ours_beside_the_real_ones(dmnplus, babi_archive: Path):

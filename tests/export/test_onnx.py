@@ -74,6 +74,7 @@ NETWORKS = {
     "every feature, residual": NetworkConfig(gate=FEATURES, update="residual", passes=2),
     "reader alone, tied": NetworkConfig(input="reader", tied=True, passes=5),
     "sum of independent gates, products": NetworkConfig(episode="sum", update="product"),
+    "sum and mean": NetworkConfig(episode="sum_and_mean"),
     "gate by memory, update and answer without question": NetworkConfig(
         gate_compares=("memory",), update_question=False, answer_question=False
     ),

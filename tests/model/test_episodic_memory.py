@@ -14,6 +14,7 @@ from dmnplus.model.episodic_memory import (
     ProductUpdate,
     ReLUUpdate,
     SoftAttention,
+    SumAndMean,
 )
 
 
@@ -81,6 +82,15 @@ def test_soft_attention_is_the_weighted_mean():
     f = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     c = SoftAttention()(f, torch.tensor([[0.25, 0.75]]), torch.ones(1, 2, dtype=torch.bool))
     assert c.tolist() == [[2.5, 3.5]]
+
+
+def test_sum_and_mean_by_hand():
+    episode = SumAndMean(1)
+    _set(episode.W, [[1.0, 10.0]])
+    f, mask = torch.tensor([[1.0, 4.0], [1.0, 4.0]])[..., None], torch.ones(2, 2, dtype=torch.bool)
+    # Sum 2.5 and mean 2.5; sum 2 and mean 4; nothing at all is no division by zero.
+    assert episode(f, torch.tensor([[0.5, 0.5], [0.0, 0.5]]), mask).flatten().tolist() == [27.5, 42.0]
+    assert episode(f, torch.zeros(2, 2), mask).flatten().tolist() == [0.0, 0.0]
 
 
 def test_independent_gates_count_the_facts_they_open_for():

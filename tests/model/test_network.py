@@ -13,6 +13,7 @@ CONFIGS = {
     "reader": NetworkConfig(hidden=16, input="reader"),
     "residual": NetworkConfig(hidden=16, update="residual"),
     "sum": NetworkConfig(hidden=16, episode="sum", update="product"),
+    "sum and mean": NetworkConfig(hidden=16, episode="sum_and_mean"),
     "every feature": NetworkConfig(hidden=16, gate=("fact", "plain", "product", "squared", "cosine", "bilinear")),
     "words": NetworkConfig(hidden=16, answer="words"),
     "gate by the question": NetworkConfig(hidden=16, gate_compares=("question",)),

@@ -63,13 +63,17 @@ def draw_scenes(
     questions: Annotated[int, typer.Option(min=1, help="Questions to train on.")] = 10_000,
     test: Annotated[int, typer.Option(min=1, help="Questions to test on.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same scenes.")] = 0,
-    kinds: Annotated[str, typer.Option(help="Kinds of questions, with commas.")] = ",".join(KINDS),
+    kinds: Annotated[
+        str, typer.Option(help="Kinds of questions, with commas; one named twice is trained on twice as much.")
+    ] = ",".join(KINDS),
 ) -> None:
     """Draw simple scenes and write questions about them: on one picture, on series, and on pictures with sentences."""
     chosen = [kind.strip() for kind in kinds.split(",")]
     for split, count in (("train", questions), ("test", test)):
         folder = out / split
-        examples = generate_scenes(folder, questions=count, seed=seed, kinds=chosen, split=split)
+        # Tests stay comparable, whatever is trained on.
+        asked = chosen if split == "train" else list(dict.fromkeys(chosen))
+        examples = generate_scenes(folder, questions=count, seed=seed, kinds=asked, split=split)
         typer.echo(write_scenes(examples, folder))
 
 

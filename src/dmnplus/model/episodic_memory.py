@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru, episodes, takes_cpu
 from dmnplus.model.initialisation import xavier, zeros
 
-Episode = Literal["attention_gru", "soft_attention", "sum"]
+Episode = Literal["attention_gru", "soft_attention", "sum", "sum_and_mean"]
 Update = Literal["relu", "gru", "residual", "product"]
 Compared = Literal["question", "memory"]
 GateFeature = Literal["fact", "plain", "product", "absolute", "squared", "cosine", "bilinear"]
@@ -189,6 +189,29 @@ class SoftAttention(nn.Module):
         return torch.einsum("bf,bfh->bh", g_BF, f_BFH)
 
 
+class SumAndMean(SoftAttention):
+    """The context is linear in the sum of the facts by independent gates and in their mean, W [s; s / sum_i g_i].
+
+    Not in the paper. The sum counts, and grows with all that is read besides; the mean tells what was read.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.W = xavier(hidden, 2 * hidden)
+
+    def forward(
+        self, f_BFH: Float[Tensor, "B F H"], g_BF: Float[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B H"]:
+        sum_BH = super().forward(f_BFH, g_BF, mask_BF)
+        mean_BH = super().forward(f_BFH, shares(g_BF), mask_BF)
+        return nn.functional.linear(torch.cat([sum_BH, mean_BH], dim=-1), self.W)
+
+
+def shares(g_BF: Float[Tensor, "B F"]) -> Float[Tensor, "B F"]:
+    """Independent gates as attention, which sums to one."""
+    return g_BF / g_BF.sum(dim=-1, keepdim=True).clamp(min=NO_GATE)
+
+
 class ReLUUpdate(nn.Module):
     """Equation 13: m_t = ReLU(W_t [m_{t-1}; c_t; q] + b)."""
 
@@ -276,12 +299,14 @@ class EpisodicMemory(nn.Module):
         super().__init__()
         self.passes = passes
         self.update_question = update_question
-        self.gate = AttentionGate(hidden, gate, gate_compares, independent=episode == "sum")
+        self.gate = AttentionGate(hidden, gate, gate_compares, independent=episode in ("sum", "sum_and_mean"))
         match episode:
             case "attention_gru":
                 self.episode = AttentionGRU(hidden)
             case "soft_attention" | "sum":
                 self.episode = SoftAttention()
+            case "sum_and_mean":
+                self.episode = SumAndMean(hidden)
         kind = {"relu": ReLUUpdate, "gru": GRUUpdate, "residual": ResidualUpdate, "product": ProductUpdate}[update]
         self.updates = nn.ModuleList(kind(hidden) for _ in range(1 if tied else passes))
         # The paper's passes are one operator where no gradient is wanted.
@@ -310,7 +335,7 @@ class EpisodicMemory(nn.Module):
             if dropout_PB1H is not None:
                 c = c * dropout_PB1H[t, :, 0]
             m = self.updates[t % len(self.updates)](m, c, q_update)
-            attention.append(g / g.sum(dim=-1, keepdim=True).clamp(min=NO_GATE) if self.gate.independent else g)
+            attention.append(shares(g) if self.gate.independent else g)
         return m, torch.stack(attention)
 
     @property

@@ -53,7 +53,8 @@ class NetworkConfig:
     gate_compares: tuple[str, ...] = ("question", "memory")
     """What the gate compares facts with: q, and m, without which all passes attend alike."""
     episode: Episode = "attention_gru"
-    """How a pass makes its context of facts and attention; sum: each fact by a gate of its own, so that they count."""
+    """How a pass makes its context of facts and attention; sum: each fact by a gate of its own, so that they
+    count; sum_and_mean: both, the mean telling what was read."""
     update: Update = "relu"
     """How a pass makes its memory; product: by products of what it reads, too."""
     update_question: bool = True
@@ -131,7 +132,7 @@ VARIANTS: dict[str, NetworkConfig] = {
     "dmn3": NetworkConfig(update="gru", tied=True),
     "dmn+": NetworkConfig(),
     "dmn-max": NetworkConfig(
-        input="ordered", memory="mutual", passes=4, fact_dropout=0.2, answer_dropout=0.2, context_dropout=0.2
+        input="ordered", memory="mutual", passes=4, fact_dropout=0.2, answer_dropout=0.2, context_dropout=0.1
     ),
 }
 """The paper's ablation (section 5.1), from the original network to DMN+, and what goes past it (docs/dmn_max.md)."""

@@ -39,9 +39,10 @@ def generate_scenes(
 ) -> list[Example]:
     """`questions` questions spread evenly over `kinds`, about four a picture or series, whose PNG files go to `folder`.
 
-    Always the same for the same arguments, and the first of more; `split` only makes the splits differ for one seed.
-    Facts are pictures, in order of time, and in kind `scenes/mixed` sentences before and after the picture. The steps
-    of regions are as in `Asked.look`; where a sentence says what to look for, they come after it.
+    A kind that is named twice gets twice the questions. Always the same for the same arguments, and the first of more;
+    `split` only makes the splits differ for one seed. Facts are pictures, in order of time, and in kind `scenes/mixed`
+    sentences before and after the picture. The steps of regions are as in `Asked.look`; where a sentence says what to
+    look for, they come after it.
 
     Raises ValueError for an unknown kind or split and for less than one question; DataError where Pillow is missing or
     `folder` holds a finished data set; OSError.
@@ -88,17 +89,17 @@ def compose(
     if questions < 1:
         raise ValueError(f"questions {questions!r} is less than 1; ask for at least one question")
     # A text as seed is hashed with SHA-512: the same stream on every machine and in every run.
-    return _compose(questions, Random(f"scenes/{split}/{seed}"), dict.fromkeys(kinds))
+    return _compose(questions, Random(f"scenes/{split}/{seed}"), Counter(kinds))
 
 
 def _compose(
-    questions: int, random: Random, kinds: Mapping[str, None]
+    questions: int, random: Random, kinds: Counter[str]
 ) -> Iterator[tuple[tuple[Scene, ...], list[tuple[str, Asked]]]]:
     balance = Balance(random)
     asked_of = Counter(dict.fromkeys(kinds, 0))
     left = questions
     while left:
-        if min(asked_of, key=asked_of.__getitem__) == "change":
+        if min(asked_of, key=lambda kind: asked_of[kind] / kinds[kind]) == "change":
             tracks = draw_series(random)
             scenes = scenes_of(tracks)
             askers: Mapping[str, Callable[[], Iterator[Asked]]] = {"change": partial(change, tracks)}
@@ -108,23 +109,27 @@ def _compose(
             askers = {kind: partial(_STILL[kind], scene) for kind in kinds if kind in _STILL}
             if "mixed" in kinds:
                 askers["mixed"] = partial(mixed, random, scene)
-        chosen = _choose(balance, askers, asked_of, min(left, QUESTIONS_PER_PICTURE))
+        chosen = _choose(balance, askers, kinds, asked_of, min(left, QUESTIONS_PER_PICTURE))
         if chosen:
             left -= len(chosen)
             yield scenes, chosen
 
 
 def _choose(
-    balance: Balance, askers: Mapping[str, Callable[[], Iterator[Asked]]], asked_of: Counter[str], most: int
+    balance: Balance,
+    askers: Mapping[str, Callable[[], Iterator[Asked]]],
+    kinds: Counter[str],
+    asked_of: Counter[str],
+    most: int,
 ) -> list[tuple[str, Asked]]:
     """Up to `most` questions on one picture, no text twice, first of the kinds that were asked least."""
     chosen: list[tuple[str, Asked]] = []
     texts: set[str] = set()
     open_kinds = list(askers)
-    # A kind comes twice on one picture only where there are too few others.
+    # A kind comes more often on one picture than it is named only where there are too few others.
     turns = Counter(dict.fromkeys(askers, 0))
     while open_kinds and len(chosen) < most:
-        kind = min(open_kinds, key=lambda kind: (turns[kind], asked_of[kind]))
+        kind = min(open_kinds, key=lambda kind: (turns[kind] // kinds[kind], asked_of[kind] / kinds[kind]))
         asked = balance.choose(asked for asked in askers[kind]() if asked.text not in texts)
         if asked is None:
             open_kinds.remove(kind)
