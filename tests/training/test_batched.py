@@ -80,7 +80,7 @@ def test_restarts_together_equal_restarts_alone(tmp_path: Path, alone: list[Trai
     "model",
     [
         replace(VARIANTS["odmn"], hidden=8),
-        replace(VARIANTS["dmn-max"], hidden=8),
+        replace(VARIANTS["dmn-max"], hidden=8, context_dropout=0.2),
         NetworkConfig(hidden=8, context_dropout=0.3),
     ],
 )
