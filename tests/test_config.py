@@ -61,7 +61,7 @@ def test_a_printed_config_is_a_recipe(tmp_path: Path):
         ("training.rate=fast", "training.rate is 'fast'"),
         ("training.batch=1.5", "training.batch is 1.5"),
         ("training.batch=0", "training.batch is 0; it must be at least 1"),
-        ("model.episode=soft", "model.episode is 'soft'.*'attention_gru', 'soft_attention' or 'sum'"),
+        ("model.episode=soft", "model.episode is 'soft'.*'attention_gru', 'soft_attention', 'sum' or 'sum_and_mean'"),
         ("model.gate=['products']", "products"),
         ("model.gate_compares=['answer']", "answer"),
         ("rate=3", "section.key=value"),
