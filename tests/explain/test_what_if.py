@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 
-from dmnplus.data.example import Example
+from dmnplus.answering import Answer
+from dmnplus.data.example import Example, Picture
 from dmnplus.explain import explain
+from dmnplus.explain.what_if import looked_at
 from tests.explain.networks import untrained
 from tests.model.examples import moves
 
@@ -154,3 +156,12 @@ def test_as_json_it_names_no_folder(reads_pictures, cards):
     assert [change["kind"] for change in plain["changes"]] == ["swap", "without", "without"][::-1]
     assert plain["without_regions"][0]["fact"] == 0
     assert str(cards[0].path) not in json.dumps(plain)
+
+
+def test_a_picture_is_dark_where_the_pass_looked_at_sentences():
+    facts = ["Red things are hot.", Picture("a.png"), Picture("b.png")]
+    answer = Answer(
+        "yes", 1.0, [], facts, [[0.5, 0.4, 0.1]], {1: [[[0.25, 0.15]]], 2: [[[0.0, 0.1]]]}, unknown_words=[]
+    )
+    assert looked_at(answer, 1, 0) == [[0.5, pytest.approx(0.3)]]
+    assert looked_at(answer, 2, 0) == [[0.0, pytest.approx(0.2)]]

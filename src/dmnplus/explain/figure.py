@@ -13,7 +13,7 @@ from dmnplus.answering import Answer
 from dmnplus.data.example import DataError, Picture
 from dmnplus.data.writing import write_whole
 from dmnplus.explain.trace import points, printable
-from dmnplus.explain.what_if import Change, Explanation, brightness, left_without
+from dmnplus.explain.what_if import Change, Explanation, brightness, left_without, looked_at
 from dmnplus.vision.image import read_image
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def draw(explanation: Explanation, path: Path) -> None:
         cells[0].set_title(
             f"fact {i + 1}" + (f"; without it {_left(change, answer)}" if change else ""), fontsize=9, parse_math=False
         )
-        for t, (axes, regions) in enumerate(zip(cells[1:], answer.regions[i], strict=False)):
-            _darken(axes, brightness(regions, [r[t] for r in answer.regions.values()]))
+        for t, axes in enumerate(cells[1 : passes + 1]):
+            _darken(axes, looked_at(answer, i, t))
             axes.set_title(f"pass {t + 1}: {answer.attention[t][i]:.0%}", fontsize=9)
         if i in explanation.regions:
             falls = {place: [[-move for move in line] for line in r] for place, r in explanation.regions.items()}

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from dmnplus.data.example import Picture
 from dmnplus.data.writing import write_whole
 from dmnplus.explain.trace import points, printable
-from dmnplus.explain.what_if import Explanation, brightness
+from dmnplus.explain.what_if import Explanation, brightness, looked_at
 from dmnplus.vision.image import read_image
 
 # Enough for a phone and a column of a desk's page; a photo as it is would make a page of megabytes.
@@ -83,9 +83,8 @@ def _show(explanation: Explanation, place: int, picture: Picture) -> _Shown:
     image.thumbnail((_SIDE, _SIDE))
     views = []
     for t, regions in enumerate(answer.regions.get(place, [])):
-        light = brightness(regions, [grids[t] for grids in answer.regions.values()])
         text = f"{answer.attention[t][place]:.0%} of its attention, most of it in {_highest(regions)}"
-        views.append(_View(f"Pass {t + 1}", text, light))
+        views.append(_View(f"Pass {t + 1}", text, looked_at(answer, place, t)))
     if place in explanation.regions:
         falls = {i: [[-move for move in line] for line in grid] for i, grid in explanation.regions.items()}
         most = max(map(max, falls[place]))

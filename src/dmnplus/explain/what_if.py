@@ -117,6 +117,12 @@ def brightness(regions: list[list[float]], together: Iterable[list[list[float]]]
     return [[max(0.0, value) / highest if highest > 0 else 0.0 for value in line] for line in regions]
 
 
+def looked_at(answer: Answer, place: int, t: int) -> list[list[float]]:
+    """`brightness` of the regions of the picture at `place` in pass `t`, beside all that the pass looked at."""
+    sentences = [[[answer.attention[t][i]]] for i, fact in enumerate(answer.facts) if isinstance(fact, str)]
+    return brightness(answer.regions[place][t], [*sentences, *(grids[t] for grids in answer.regions.values())])
+
+
 def _without(count: int, places: Sequence[int]) -> list[int]:
     if not places:
         raise ValueError("a change that leaves out facts names no fact")
