@@ -224,16 +224,16 @@ def _memory(g: Graph, memory: EpisodicMemory, f_BFH: str, q: str, mask_BF1: str)
         if isinstance(episode, AttentionGRU):
             c = attention_gru(g, projected, episode.recurrent_weight, g_BF, mask_BF1)
         else:
-            c = _mean(g, g_BF, f_BFH)
+            c = _weighted_sum(g, g_BF, f_BFH)
         shares_BF = _shares(g, g_BF) if gate.independent else g_BF
         if isinstance(episode, SumAndMean):
-            c = g.linear(g.op("Concat", c, _mean(g, shares_BF, f_BFH), axis=-1), episode.W)
+            c = g.linear(g.op("Concat", c, _weighted_sum(g, shares_BF, f_BFH), axis=-1), episode.W)
         m = _update(g, memory.updates[t % len(memory.updates)], m, c, q_update)
         attention.append(g.unsqueeze(shares_BF, 0))
     return m, g.op("Concat", *attention, axis=0)
 
 
-def _mean(g: Graph, g_BF: str, f_BFH: str) -> str:
+def _weighted_sum(g: Graph, g_BF: str, f_BFH: str) -> str:
     return g.squeeze(g.op("MatMul", g.unsqueeze(g_BF, 1), f_BFH), 1)
 
 

@@ -137,25 +137,21 @@ def order(starts: Sequence[Start]) -> str:
     ours, common, (columns, _, _) = paper_cells(starts), common_tasks(starts), published()
     if not common:
         return "No task has been trained with all four networks yet."
-    found = _chain({variant: mean(ours[task, variant].best.test_error for task in common) for variant in ABLATION})
-    known = all(task in columns[variant].errors for task in common for variant in ABLATION)
-    papers = _chain(
-        {
-            variant: mean(columns[variant].errors[task] for task in common) if known else columns[variant].mean
-            for variant in ABLATION
-        }
-    )
+    found = _chain({name: percent(mean(ours[task, name].best.test_error for task in common)) for name in ABLATION})
+    published_means = {name: _mean_of(columns[name], common) for name in ABLATION}
+    known = MISSING not in published_means.values()
+    papers = _chain(published_means if known else {name: percent(columns[name].mean) for name in ABLATION})
     tasks = f"task{'s' * (len(common) > 1)} {', '.join(map(str, common))}"
     whose = "the paper's order on these" if known else "the paper's order of means of 20"
     verdict = whose if found == papers else f"{whose} is {papers}"
     return f"Mean error on {tasks}, the ones all four networks were trained on: {found} ({verdict})."
 
 
-def _chain(errors: Mapping[str, float]) -> str:
-    """The variants from most to least error; shown figures decide, and what rounds alike is alike."""
-    chain = sorted(errors, key=lambda variant: -float(percent(errors[variant])))
-    signs = [" = " if percent(errors[one]) == percent(errors[other]) else " > " for one, other in pairwise(chain)]
-    return "".join(f"{variant}{sign}" for variant, sign in zip(chain, [*signs, ""], strict=True))
+def _chain(shown: Mapping[str, str]) -> str:
+    """The variants from most to least error; the figures as shown decide, and what rounds alike is alike."""
+    chain = sorted(shown, key=lambda name: -float(shown[name]))
+    signs = [" = " if shown[one] == shown[other] else " > " for one, other in pairwise(chain)]
+    return "".join(f"{name}{sign}" for name, sign in zip(chain, [*signs, ""], strict=True))
 
 
 def common_tasks(starts: Sequence[Start]) -> list[int]:

@@ -123,8 +123,9 @@ function pictureCell(picture, answer, place, pass, value, facts, off) {
   const canvas = el("canvas", { ariaLabel: `Picture ${facts[place].index + 1}, pass ${pass + 1}: looked ` +
     strongestRegion(regions[pass]) });
   canvas.setAttribute("role", "img");
-  // One scale a pass, over all pictures: a series shows which of them was looked at.
-  const highest = Math.max(...Object.values(answer.regions).flatMap((passes) => passes[pass].flat()));
+  // One scale a pass, over all pictures and sentences: a picture is dark where another fact was looked at.
+  const sentences = answer.attention[pass].filter((_, i) => !(i in answer.regions));
+  const highest = Math.max(...sentences, ...Object.values(answer.regions).flatMap((passes) => passes[pass].flat()));
   drawRegions(canvas, picture.image, regions[pass], highest);
   cell.prepend(canvas);
   return cell;
