@@ -76,6 +76,8 @@ class TrainingConfig:
     """Adam's learning rate."""
     schedule: Schedule = "constant"
     """constant, the paper's, or cosine: from `rate` along half a cosine to nothing after `epochs`."""
+    rate_warmup: int = 0
+    """Epochs over which the rate grows to what `schedule` gives: small steps at first, so as not to lose what a start holds."""
     batch: int = 128
     """Questions a step."""
     epochs: int = 256
@@ -111,7 +113,7 @@ class TrainingConfig:
             raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
-        for name in ("enough", "l2", "l2_warmup", "attention_weight", "word_dropout", "picture_shift"):
+        for name in ("rate_warmup", "enough", "l2", "l2_warmup", "attention_weight", "word_dropout", "picture_shift"):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
         if not 0 <= self.attention_share <= 1:
@@ -330,9 +332,10 @@ def adam(named: Iterable[tuple[str, Tensor]], config: TrainingConfig) -> torch.o
 
 def rate_after(config: TrainingConfig, epochs: int) -> float:
     """The learning rate of the epoch after `epochs` finished ones."""
+    rate = config.rate * min(1.0, (epochs + 1) / (config.rate_warmup + 1))
     if config.schedule == "constant":
-        return config.rate
-    return config.rate * (1 + math.cos(math.pi * epochs / config.epochs)) / 2
+        return rate
+    return rate * (1 + math.cos(math.pi * epochs / config.epochs)) / 2
 
 
 def set_rates(optimizer: torch.optim.Adam, config: TrainingConfig, epochs: int) -> None:
