@@ -159,7 +159,7 @@ def test_the_rate_falls_along_a_cosine(tmp_path: Path):
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([expected[-1]] * 2)
 
 
-@pytest.mark.parametrize("schedule, last", [("constant", 1.0), ("cosine", 0.5)])
+@pytest.mark.parametrize(("schedule", "last"), [("constant", 1.0), ("cosine", 0.5)])
 def test_the_rate_grows_over_its_warmup(schedule: Schedule, last: float):
     config = TrainingConfig(rate=0.01, schedule=schedule, rate_warmup=4, epochs=10)
     constant = [rate_after(replace(config, schedule="constant"), epochs) for epochs in (0, 1, 4, 9)]

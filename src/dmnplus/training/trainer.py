@@ -77,7 +77,7 @@ class TrainingConfig:
     schedule: Schedule = "constant"
     """constant, the paper's, or cosine: from `rate` along half a cosine to nothing after `epochs`."""
     rate_warmup: int = 0
-    """Epochs over which the rate grows to what `schedule` gives: small steps at first, so as not to lose what a start holds."""
+    """Epochs over which the rate grows to the schedule's: small steps at first keep what a start holds."""
     batch: int = 128
     """Questions a step."""
     epochs: int = 256
