@@ -8,7 +8,7 @@ import torch
 from dmnplus.data.example import DataError
 from dmnplus.model import DMN, NetworkConfig
 from dmnplus.training.checkpoint import CHECKPOINT, METRICS, WEIGHTS, read_tensors
-from dmnplus.training.trainer import Epoch, Schedule, Step, Trainer, TrainingConfig, is_bias, rate_after, set_rates
+from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias, rate_after, set_rates
 from tests.model.examples import encoded, moves, network
 
 CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01, l2_warmup=5)
@@ -159,12 +159,12 @@ def test_the_rate_falls_along_a_cosine(tmp_path: Path):
     assert [group["lr"] for group in run.optimizer.param_groups] == pytest.approx([expected[-1]] * 2)
 
 
-@pytest.mark.parametrize(("schedule", "last"), [("constant", 1.0), ("cosine", 0.5)])
-def test_the_rate_grows_over_its_warmup(schedule: Schedule, last: float):
-    config = TrainingConfig(rate=0.01, schedule=schedule, rate_warmup=4, epochs=10)
-    constant = [rate_after(replace(config, schedule="constant"), epochs) for epochs in (0, 1, 4, 9)]
-    assert constant == pytest.approx([0.002, 0.004, 0.01, 0.01])
-    assert rate_after(config, 5) == pytest.approx(0.01 * last)
+def test_the_rate_grows_over_its_warmup():
+    constant = TrainingConfig(rate=0.01, rate_warmup=4, epochs=10)
+    rates = [rate_after(constant, epochs) for epochs in (0, 1, 4, 5, 9)]
+    assert rates == pytest.approx([0.002, 0.004, 0.01, 0.01, 0.01])
+    cosine = replace(constant, schedule="cosine")
+    assert [rate_after(cosine, epochs) for epochs in (0, 5)] == pytest.approx([0.002, 0.005])
 
 
 def test_moving_pictures_needs_pixels(tmp_path: Path):
