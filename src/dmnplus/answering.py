@@ -123,7 +123,7 @@ class QuestionAnswerer:
         batch = self.encode(examples, casts=casts, pictures=pictures).whole(fact_step=FACT_STEP)
         if batch.pictures is not None and len(batch.pictures) == 1:
             batch = replace(batch, pictures=batch.pictures.repeat(2, 1, 1, 1))
-        return batch.to(self.model.embedding.weight.device)
+        return batch.to(self.model.device)
 
     def _answer(self, example: Example, cast: Cast, ranked: list[Ranked], attention_PF: Tensor) -> Answer:
         texts = [(self._text(r.answer, cast), r.probability) for r in ranked]

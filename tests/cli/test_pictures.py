@@ -83,8 +83,10 @@ def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_pat
     assert dmnplus("features", daquar / "images", "--out", tmp_path / "store", *made).status == 0
     run = tmp_path / "run"
     arguments = ("train", "pictures", "daquar", "--data", daquar, "--features", tmp_path / "store", "--out", run)
-    result = dmnplus(*arguments, "--hold-out", 0.2, *SMALL)
+    result = dmnplus(*arguments, "--hold-out", 0.2, "--starts", 2, "--ensemble", *SMALL)
     assert result.status == 0, result.err
+    assert "2 starts" in result.out
+    assert "dmn+, 2 as an ensemble" in dmnplus("results", run).out
     new = tmp_path / "new"
     new.mkdir()
     Image.new("RGB", (56, 42), "red").save(new / "image99.png")

@@ -15,6 +15,7 @@ from dmnplus.data.batching import Batch, encode
 from dmnplus.data.example import DataError, Example, Splits
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN, VARIANTS, NetworkConfig
+from dmnplus.model.ensemble import Ensemble
 from dmnplus.model.episodic_memory import GATE_FEATURES, Episode, Update
 from dmnplus.model.network import Answer, Memory, TextInput
 from dmnplus.training.run import build, build_vocabulary
@@ -66,6 +67,14 @@ def text_batches(vocabulary: Vocabulary) -> list[Batch]:
     sizes = ((1, 1), (30, 9), (3, 17), (2, 130))
     stories = [encode(moves(count, longest=longest, seed=longest), vocabulary) for count, longest in sizes]
     return [questions.batch(torch.arange(len(questions))) for questions in stories]
+
+
+def test_an_ensemble():
+    config = of(VARIANTS["dmn+"])
+    vocabulary, one = made(moves(30), config)
+    torch.manual_seed(1)
+    ensemble = Ensemble([one, build(config, vocabulary)])
+    same(config, vocabulary, ensemble.eval(), text_batches(vocabulary))
 
 
 FEATURES = ("fact", "plain", "product", "absolute", "squared", "cosine", "bilinear")

@@ -14,11 +14,12 @@ import torch
 import dmnplus
 from dmnplus.config import Config, resolve
 from dmnplus.data.babi import write_babi
+from dmnplus.data.batching import encode
 from dmnplus.data.example import DataError, Splits
-from dmnplus.model import VARIANTS
+from dmnplus.model import DMN, VARIANTS
 from dmnplus.training import checkpoint
 from dmnplus.training.checkpoint import CHECKPOINT, CONFIG, METRICS, RUN, VOCABULARY, WEIGHTS
-from dmnplus.training.run import Job, load_model, train_runs
+from dmnplus.training.run import Job, load_model, measure, train_runs
 from tests.model.examples import moves
 
 SPLITS = Splits("moves", moves(60), moves(30, seed=1), moves(30, seed=2))
@@ -26,8 +27,8 @@ SMALL = resolve(settings=["model.hidden=8", "training.epochs=2", "training.batch
 
 
 def run(folder: Path, config: Config = SMALL, **options) -> dict:
-    starts = options.pop("starts", 1)
-    return train_runs([Job(folder, config, SPLITS, 0, starts)], **options)[0]
+    job = Job(folder, config, SPLITS, 0, options.pop("starts", 1), ensemble=options.pop("ensemble", False))
+    return train_runs([job], **options)[0]
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "words"])
@@ -65,6 +66,38 @@ def test_the_start_with_the_least_validation_loss_is_selected(tmp_path: Path):
     assert record["selected"] == best
     assert (tmp_path / WEIGHTS).read_bytes() == (tmp_path / best / WEIGHTS).read_bytes()
     assert all("test_error" in start for start in starts.values())
+
+
+def test_an_ensemble_is_the_mean_of_its_starts(tmp_path: Path):
+    record = run(tmp_path, starts=3, ensemble=True)
+    assert record["ensemble"] == 3
+    _, vocabulary, model = load_model(tmp_path)
+    starts = [load_model(tmp_path / f"start-{i}")[2] for i in (1, 2, 3)]
+    questions = encode(SPLITS.test, vocabulary)
+    batch = questions.batch(torch.arange(len(questions)))
+    output, single = model(batch), [start(batch) for start in starts]
+    torch.testing.assert_close(output.logits, torch.stack([one.logits for one in single]).mean(dim=0))
+    torch.testing.assert_close(output.attention_PBF, torch.stack([one.attention_PBF for one in single]).mean(dim=0))
+    assert record["test"] == measure(tmp_path, SPLITS.test).to_json()
+    assert record["fit"]["validation_loss"] == pytest.approx(measure(tmp_path, SPLITS.validation).loss)
+    assert record["fit"]["epochs"] == 6
+    answer = dmnplus.load(tmp_path).answer("Mary went to the office.", "Where is Mary?")
+    assert answer.answer in vocabulary.answers
+    assert sum(answer.attention[0]) == pytest.approx(1, abs=1e-5)
+    # Finished starts are left alone, and joined again to the same.
+    weights = (tmp_path / WEIGHTS).read_bytes()
+    assert run(tmp_path, starts=3, ensemble=True, resume=True) == record
+    assert (tmp_path / WEIGHTS).read_bytes() == weights
+    with pytest.raises(DataError, match="an ensemble of 3 starts, and one network is asked for; name a start"):
+        load_model(tmp_path, kind=type("Other", (DMN,), {}))
+
+
+def test_an_ensemble_of_one_start_or_of_decoders_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="an ensemble of one start is none"):
+        run(tmp_path, ensemble=True)
+    with pytest.raises(ValueError, match="answers that are classes"):
+        run(tmp_path, replace(SMALL, model=replace(SMALL.model, answer="words")), starts=2, ensemble=True)
+    assert not any(tmp_path.iterdir())
 
 
 def test_starts_trained_together_equal_starts_in_a_row(tmp_path: Path):

@@ -19,7 +19,7 @@ def results(
 ) -> None:
     """Print the results of runs as a Markdown table, read from their records.
 
-    Every row is the start with the least validation loss; "over starts" is the spread of the test error.
+    Every row is the start with the least validation loss, or an ensemble; "over starts" is the spread of test errors.
     """
     records = [record for path in runs for record in read_records(path)]
     typer.echo(types_table(records) if by_type else table(records))
@@ -81,11 +81,11 @@ def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
     errors = [start["test_error"] for start in starts.values()]
     cells = [
         record["data"],
-        variant,
+        f"{variant}, {record['ensemble']} as an ensemble" if "ensemble" in record else variant,
         ", ".join(settings),
         f"{record['test']['error']:.1%}",
         f"{min(errors):.1%} to {max(errors):.1%} ({len(errors)})" if errors else "",
-        str(record["seed"]),
+        str(record["seed"]) if "ensemble" not in record else "all",
         f"{fit['best_epoch']} of {fit['epochs']}",
         f"{fit['seconds']:.0f} s, {record['threads']} thread{'s' * (record['threads'] != 1)}",
     ]

@@ -36,6 +36,9 @@ Settings = Annotated[
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated. See `dmnplus settings`."),
 ]
 Starts = Annotated[int, typer.Option(min=1, help="Random starts; the best by validation loss is kept.")]
+Ensemble = Annotated[
+    bool, typer.Option("--ensemble", help="Answer with the mean of all starts, and not with the best one alone.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of the first start; the next ones count up.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")]
 Threads = Annotated[int, typer.Option(min=0, help="Threads of each process; 0 shares the cores out.")]
@@ -74,6 +77,7 @@ def train_babi(
     recipe: Recipe = None,
     settings: Settings = None,
     starts: Starts = 1,
+    ensemble: Ensemble = False,
     seed: Seed = 0,
     jobs: Jobs = 1,
     threads: Threads = 0,
@@ -104,7 +108,7 @@ def train_babi(
         else:
             parts = {number: babi_splits(number, data, language, share, train, valid, test) for number in tasks}
         folder = out or Path("runs") / f"babi-joint-{variant}"
-        job = Job(folder, config, joint_splits(parts, task), seed, starts)
+        job = Job(folder, config, joint_splits(parts, task), seed, starts, ensemble=ensemble)
         _train({f"tasks {task}": job}, jobs, threads, resume, device, together)
         return
     planned = {}
@@ -113,7 +117,7 @@ def train_babi(
         splits = babi_splits(number, data, language, config.data.validation_share, train, valid, test)
         folder = out or Path("runs") / f"babi-{number}-{variant}"
         folder = folder / f"babi-{number}" if out and len(tasks) > 1 else folder
-        planned[f"task {number}"] = Job(folder, config, splits, seed, starts)
+        planned[f"task {number}"] = Job(folder, config, splits, seed, starts, ensemble=ensemble)
     _train(planned, jobs, threads, resume, device, together)
 
 
@@ -132,6 +136,7 @@ def train_pictures(
     recipe: Recipe = None,
     settings: Settings = None,
     starts: Starts = 1,
+    ensemble: Ensemble = False,
     seed: Seed = 0,
     jobs: Jobs = 1,
     threads: Threads = 0,
@@ -157,7 +162,8 @@ def train_pictures(
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
     for line in baselines(splits):
         typer.echo(line)
-    _train({dataset: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume, device, together)
+    job = Job(folder, config, splits, seed, starts, pictures, ensemble)
+    _train({dataset: job}, jobs, threads, resume, device, together)
 
 
 @app.command("own")
@@ -173,6 +179,7 @@ def train_own(
     recipe: Recipe = None,
     settings: Settings = None,
     starts: Starts = 1,
+    ensemble: Ensemble = False,
     seed: Seed = 0,
     jobs: Jobs = 1,
     threads: Threads = 0,
@@ -200,7 +207,8 @@ def train_own(
     pictures = _open(splits, config, features)
     name = data.name.partition(".")[0]
     folder = out or Path("runs") / f"{name}-{variant}"
-    _train({name: Job(folder, config, splits, seed, starts, pictures)}, jobs, threads, resume, device, together)
+    job = Job(folder, config, splits, seed, starts, pictures, ensemble)
+    _train({name: job}, jobs, threads, resume, device, together)
 
 
 def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | None:
@@ -263,7 +271,7 @@ def settings(
 
 
 def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
-    """The selected start of each run, and the spread over its starts."""
+    """The selected start of each run, or its ensemble, and the spread over its starts."""
     table = Table(box=None, header_style="bold")
     for name in ("", "seed", "epochs", "time", "validation loss", "validation error", "test error", "over starts"):
         table.add_column(name, justify="right")
@@ -273,7 +281,7 @@ def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
         spread = f"{min(errors):.1%} to {max(errors):.1%}" if len(errors) > 1 else ""
         table.add_row(
             run,
-            str(record["seed"]),
+            str(record["seed"]) if "ensemble" not in record else f"{record['ensemble']} starts",
             f"{fit['epochs']} (best {fit['best_epoch']})",
             f"{fit['seconds']:.0f} s",
             f"{fit['validation_loss']:.4f}",

@@ -42,6 +42,7 @@ def to_onnx(config: Config, vocabulary: Vocabulary, model: DMN) -> onnx.ModelPro
     from dmnplus.export.graph import Graph, declare
     from dmnplus.export.network import Inputs, network
     from dmnplus.model.answer import WordAnswer
+    from dmnplus.model.ensemble import Ensemble
     from dmnplus.training.run import weights_metadata
 
     g, i = Graph(), Inputs()
@@ -67,12 +68,13 @@ def to_onnx(config: Config, vocabulary: Vocabulary, model: DMN) -> onnx.ModelPro
         logits: declare("logits", real, ["questions", *choices]),
         attention: declare("attention", real, [config.model.passes, "questions", "facts"]),
     }
+    members = len(model.members) if isinstance(model, Ensemble) else 1
     metadata = {
-        "dmnplus": weights_metadata(config, vocabulary, model.pictures),
+        "dmnplus": weights_metadata(config, vocabulary, model.pictures, members),
         "vocabulary": vocabulary.plain(),
         "config": plain(config),
         **({"pictures": asdict(model.pictures)} if model.pictures else {}),
     }
     exported = g.model(inputs, outputs, {key: json.dumps(value) for key, value in metadata.items()})
-    check(exported, model.eval(), vocabulary.names)
+    check(exported, model.eval(), len(vocabulary.words), vocabulary.names)
     return exported

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-4
 
 
-def check(exported: onnx.ModelProto, model: DMN, names: int) -> None:
+def check(exported: onnx.ModelProto, model: DMN, words: int, names: int) -> None:
     """Raises `DataError` unless onnxruntime and PyTorch agree to `TOLERANCE`: never a file that answers otherwise."""
     try:
         import onnxruntime
     except ImportError:
         raise DataError("export to ONNX needs onnxruntime: pip install 'dmnplus[onnx]'") from None
     session = onnxruntime.InferenceSession(exported.SerializeToString(), providers=["CPUExecutionProvider"])
-    batch = _sample(model, names)
+    batch = _sample(model, words, names)
     logits, attention = map(np.asarray, session.run(["logits", "attention"], feed(batch)))
     with torch.inference_mode():
         if isinstance(model.answer, WordAnswer):
@@ -55,10 +55,9 @@ def feed(batch: Batch) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in tensors.items() if tensor is not None}
 
 
-def _sample(model: DMN, names: int) -> Batch:
+def _sample(model: DMN, words: int, names: int) -> Batch:
     """Two questions: one on sentences and two pictures, if the model reads some, and one on a single sentence."""
     draw = torch.Generator().manual_seed(0)
-    words = len(model.embedding.weight)
     sentences_SW = torch.randint(1, words, (4, 5), generator=draw)
     sentences_SW[0] = 0
     sentences_SW[2, 3:] = 0

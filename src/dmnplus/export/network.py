@@ -15,6 +15,7 @@ from torch import nn
 from dmnplus.export.graph import Graph, TensorProto, attention_gru, gru, mix
 from dmnplus.model import DMN
 from dmnplus.model.answer import ClassAnswer, WordAnswer
+from dmnplus.model.ensemble import Ensemble
 from dmnplus.model.episodic_memory import (
     NO_GATE,
     AttentionGate,
@@ -52,6 +53,19 @@ def network(g: Graph, model: DMN, names: int) -> tuple[str, str]:
     `names` is the number of placeholders of names; 0 where names are not made anonymous.
     """
     inputs = Inputs()
+    qm_BK, attention_PBF = _read(g, model, inputs)
+    allowed = _allowed(g, model, inputs.names, names) if names else None
+    if isinstance(model.answer, WordAnswer):
+        return _say(g, model.answer, qm_BK, allowed), attention_PBF
+    logits = g.linear(qm_BK, cast(ClassAnswer, model.answer).weight, model.answer.bias)
+    return _bar(g, logits, allowed), attention_PBF
+
+
+def _read(g: Graph, model: DMN, inputs: Inputs) -> tuple[str, str]:
+    """The answer's input [B, K], and attention [P, B, F]; see `DMN.read`."""
+    if isinstance(model, Ensemble):
+        inputs_BK, attentions = zip(*[_read(g, cast(DMN, member), inputs) for member in model.members], strict=True)
+        return g.op("Concat", *inputs_BK, axis=-1), g.op("Mean", *attentions)
     H = model.config.hidden
     embedding = g.constant(model.embedding.weight, "embedding")
     mask_BF1 = g.unsqueeze(inputs.mask, 2)
@@ -78,12 +92,7 @@ def network(g: Graph, model: DMN, names: int) -> tuple[str, str]:
         m, attention_PBF = _mutual_memory(g, model.memory, facts_BFH, q)
     else:
         m, attention_PBF = _memory(g, model.memory, facts_BFH, q, mask_BF1)
-    qm_BK = g.op("Concat", q if model.config.answer_question else _zeros(g, q, H), m, axis=-1)
-    allowed = _allowed(g, model, inputs.names, names) if names else None
-    if isinstance(model.answer, WordAnswer):
-        return _say(g, model.answer, qm_BK, allowed), attention_PBF
-    logits = g.linear(qm_BK, cast(ClassAnswer, model.answer).weight, model.answer.bias)
-    return _bar(g, logits, allowed), attention_PBF
+    return g.op("Concat", q if model.config.answer_question else _zeros(g, q, H), m, axis=-1), attention_PBF
 
 
 def _is_word(g: Graph, ids: str) -> str:

@@ -306,6 +306,10 @@ class DMN(nn.Module):
         return (-self.losses(output, batch)).exp() * (answers_B != NO_ANSWER)
 
     @property
+    def device(self) -> torch.device:
+        return self.answer.weight.device
+
+    @property
     def rows_apart(self) -> bool:
         """Whether `read` gives a question the same to the last bit, with or without other questions in the batch."""
         return isinstance(self.memory, EpisodicMemory) and self.memory.at_once

@@ -47,6 +47,7 @@ def training_command(record: Mapping[str, Any]) -> str:
     starts = record.get("starts", {})
     first = min((start["seed"] for start in starts.values()), default=record["seed"])
     arguments += ["--starts", str(len(starts))] if starts else []
+    arguments += ["--ensemble"] if "ensemble" in record else []
     arguments += ["--seed", str(first)] if first else []
     return shlex.join(["dmnplus", "train", *arguments])
 

@@ -42,7 +42,7 @@ def loss_and_error(model: DMN, questions: Questions) -> tuple[float, float]:
     """Mean cross-entropy of the answers, and the share of wrong ones."""
     loss, right = 0.0, 0
     for rows in questions.batches(EVALUATION_BATCH):
-        batch = questions.batch(rows).to(model.embedding.weight.device)
+        batch = questions.batch(rows).to(model.device)
         output = model(batch)
         loss += float(model.losses(output, batch).sum())
         right += int(correct(output, batch).sum())
@@ -104,7 +104,7 @@ def evaluate(model: DMN, questions: Questions, examples: Sequence[Example]) -> E
     used = labelled = both = 0
     top, mass, with_labels = torch.zeros(model.config.passes), torch.zeros(model.config.passes), 0
     for rows in questions.batches(EVALUATION_BATCH):
-        batch = questions.batch(rows).to(model.embedding.weight.device)
+        batch = questions.batch(rows).to(model.device)
         output = model(batch)
         loss += float(model.losses(output, batch).sum())
         unanswerable += int((answers_of(model, batch) == NO_ANSWER).sum())
@@ -142,7 +142,7 @@ def predictions(
     """The words of the most probable answer to each question; `examples` are those that `questions` encodes."""
     answers: list[tuple[str, ...]] = [()] * len(questions)
     for rows in questions.batches(EVALUATION_BATCH):
-        best = model.ranked(model(questions.batch(rows).to(model.embedding.weight.device)), 1)
+        best = model.ranked(model(questions.batch(rows).to(model.device)), 1)
         for row, ranked in zip(rows.tolist(), best, strict=True):
             words = vocabulary.answer_of(ranked[0].answer, by_word=model.config.answer == "words")
             answers[row] = vocabulary.cast(examples[row].facts, examples[row].question).restore(words)

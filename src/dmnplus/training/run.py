@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import tomli_w
 import torch
@@ -22,6 +22,7 @@ from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.writing import write_whole
 from dmnplus.model import DMN
+from dmnplus.model.ensemble import NOT_CLASSES, Ensemble
 from dmnplus.training.batched import train_together
 from dmnplus.training.checkpoint import (
     CONFIG,
@@ -35,6 +36,7 @@ from dmnplus.training.checkpoint import (
     read_tensors,
     versions,
     write_json,
+    write_tensors,
 )
 from dmnplus.training.device import find_device
 from dmnplus.training.metrics import Evaluation, evaluate
@@ -76,6 +78,8 @@ class Job(NamedTuple):
     seed: int
     starts: int
     pictures: Pictures | None = None
+    ensemble: bool = False
+    """Whether the mean of all starts answers, and not the best one alone."""
 
 
 def train_runs(
@@ -93,7 +97,7 @@ def train_runs(
     `threads` is for each process; 0 shares the machine's cores out. `together` trains the starts of a job as one
     batched model, in this process (see `train_together`). A finished or interrupted run in a job's folder is an error
     unless `resume`. Interrupted, every folder holds the best model of the epochs finished by then. Raises `ValueError`
-    for a device that is not there, and for `together` with several processes.
+    for a device that is not there, `together` with several processes, and an ensemble of one start or of decoders.
     """
     device = str(find_device(device))
     if together and processes > 1:
@@ -101,6 +105,11 @@ def train_runs(
     for job in jobs:
         if not resume and (job.folder / RUN).exists():
             raise DataError(f"{job.folder} holds a run already; give --resume to go on with it, or another --out")
+    for job in jobs:
+        if job.ensemble and job.starts == 1:
+            raise ValueError("an ensemble of one start is none; give --starts")
+        if job.ensemble and job.config.model.answer != "class":
+            raise ValueError(NOT_CLASSES)
     threads = threads or max(1, torch.get_num_threads() // processes)
     starts = [start for job in jobs for start in starts_of(job, threads, resume, device)]
     try:
@@ -183,7 +192,7 @@ def build(
 
 
 def publish(job: Job) -> None:
-    """Copy the best start by validation loss, finished or not, to the run's own folder."""
+    """Write the best start by validation loss, or the ensemble of the starts, finished or not, to the run's folder."""
     folders = _start_folders(job)
     if folders == [job.folder]:
         return
@@ -191,26 +200,50 @@ def publish(job: Job) -> None:
     if not tried:
         return
     best = min(tried, key=lambda folder: tried[folder])
-    for name in (CONFIG, VOCABULARY, METRICS, WEIGHTS, *([PICTURES] if job.pictures else [])):
+    for name in (CONFIG, VOCABULARY, METRICS, *([PICTURES] if job.pictures else [])):
         write_whole(job.folder / name, (best / name).read_bytes())
     starts = {folder.name: read_json(folder / RUN) for folder in tried}
     record = {**starts[best.name], "selected": best.name, "finished": all(s["finished"] for s in starts.values())}
+    if job.ensemble and len(tried) > 1:
+        _join([*tried], job.folder)
+        record["ensemble"] = len(tried)
+    else:
+        write_whole(job.folder / WEIGHTS, (best / WEIGHTS).read_bytes())
     write_json(job.folder / RUN, {**record, "starts": {name: _start_summary(s) for name, s in starts.items()}})
 
 
+def _join(starts: Sequence[Path], folder: Path) -> None:
+    """Write the ensemble of `starts` to `folder`, which has their config and vocabulary already."""
+    config, vocabulary, first = load_model(starts[0])
+    ensemble = Ensemble([first, *(load_model(start)[2] for start in starts[1:])])
+    metadata = weights_metadata(config, vocabulary, first.pictures, members=len(starts))
+    write_tensors(folder / WEIGHTS, ensemble.state_dict(), metadata)
+
+
 def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
-    """Measure every start on the test questions, for the spread; the selection has been made before."""
+    """Measure every start on the test questions, for the spread, and an ensemble; the selection has been made before.
+
+    An ensemble's `fit` has its own validation loss, and the sum of its starts' epochs and seconds.
+    """
     record = read_json(job.folder / RUN)
-    if not job.splits.test:
-        return record
-    errors = {}
-    for folder in _start_folders(job):
-        result = measure(folder, job.splits.test, pictures=job.pictures, device=device)
-        errors[folder.name] = result.error
-        write_json(folder / RUN, {**read_json(folder / RUN), "test": result.to_json()})
-    record["test"] = read_json(_selected(job, record) / RUN)["test"]
-    for name, summary in record.get("starts", {}).items():
-        summary["test_error"] = errors[name]
+    starts = record.get("starts", {})
+
+    def measured(folder: Path, examples: Sequence[Example]) -> Evaluation:
+        return measure(folder, examples, pictures=job.pictures, device=device)
+
+    if "ensemble" in record:
+        validation, fits = measured(job.folder, job.splits.validation), [start["fit"] for start in starts.values()]
+        sums = {key: sum(fit[key] for fit in fits) for key in ("best_epoch", "epochs", "seconds")}
+        fit = Fit(validation_loss=validation.loss, validation_error=validation.error, **sums)
+        record["fit"] = asdict(fit)
+    if job.splits.test:
+        tests = {folder.name: measured(folder, job.splits.test) for folder in _start_folders(job)}
+        for folder in _start_folders(job):
+            write_json(folder / RUN, {**read_json(folder / RUN), "test": tests[folder.name].to_json()})
+        ensemble = measured(job.folder, job.splits.test) if "ensemble" in record else None
+        record["test"] = (ensemble or tests[record.get("selected", job.folder.name)]).to_json()
+        for name, summary in starts.items():
+            summary["test_error"] = tests[name].error
     write_json(job.folder / RUN, record)
     return record
 
@@ -249,13 +282,18 @@ def load_model(folder: Path, device: str = "cpu", kind: type[_Network] = DMN) ->
         vocabulary = Vocabulary.parse(read_json(folder / VOCABULARY))
     except (TypeError, AttributeError):
         raise DataError(f"{folder / VOCABULARY}: not a vocabulary of dmnplus") from None
-    pictures = _read_pictures(folder)
-    if metadata != weights_metadata(config, vocabulary, pictures):
+    pictures, members = _read_pictures(folder), metadata.get("members", 1)
+    if metadata != weights_metadata(config, vocabulary, pictures, members):
         raise DataError(
             f"{folder}: {VOCABULARY}, {PICTURES} or {CONFIG} does not belong to {WEIGHTS} (their fingerprints differ); "
             "put back the files of one training run"
         )
-    model = build(config, vocabulary, pictures, kind)
+    if members == 1:
+        model = build(config, vocabulary, pictures, kind)
+    elif kind is DMN:
+        model = cast(_Network, Ensemble([build(config, vocabulary, pictures) for _ in range(members)]))
+    else:
+        raise DataError(f"{folder}: holds an ensemble of {members} starts, and one network is asked for; name a start")
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -272,8 +310,10 @@ def _read_pictures(folder: Path) -> PictureFormat | None:
         raise DataError(f"{folder / PICTURES}: not a format of pictures of dmnplus") from None
 
 
-def weights_metadata(config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None) -> dict[str, Any]:
-    """What ties weights to their vocabulary, network and format of pictures."""
+def weights_metadata(
+    config: Config, vocabulary: Vocabulary, pictures: PictureFormat | None, members: int = 1
+) -> dict[str, Any]:
+    """What ties weights to their vocabulary, network and format of pictures; `members` is the size of an ensemble."""
     default = plain(Config())["model"]
     # Only what differs, so that a setting added later does not part weights from their config.
     changed = {key: value for key, value in plain(config)["model"].items() if value != default[key]}
@@ -282,6 +322,7 @@ def weights_metadata(config: Config, vocabulary: Vocabulary, pictures: PictureFo
         "vocabulary": _fingerprint(vocabulary.plain()),
         "model": _fingerprint(changed),
         **({"pictures": _fingerprint(asdict(pictures))} if pictures else {}),
+        **({"members": members} if members > 1 else {}),
     }
 
 
@@ -373,10 +414,6 @@ def _check_answers(examples: Sequence[Example], questions: Questions, config: Co
 
 def _start_folders(job: Job) -> list[Path]:
     return [job.folder] if job.starts == 1 else [job.folder / f"start-{i + 1}" for i in range(job.starts)]
-
-
-def _selected(job: Job, record: dict[str, Any]) -> Path:
-    return job.folder / record["selected"] if "selected" in record else job.folder
 
 
 def _start_summary(record: dict[str, Any]) -> dict[str, Any]:
