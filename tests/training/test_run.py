@@ -217,6 +217,7 @@ def _interrupted(tmp_path: Path, how: signal.Signals, *, epochs: int) -> subproc
 def test_a_killed_process_resumes_to_the_same_weights(tmp_path: Path):
     _interrupted(tmp_path, signal.SIGKILL, epochs=30)
     assert not json.loads((tmp_path / "broken" / RUN).read_text())["finished"]
+    (tmp_path / "broken" / f".{CHECKPOINT}.0.part").write_bytes(b"killed while it was written")
     for folder, more in (("broken", ["--resume"]), ("whole", [])):
         subprocess.run(
             _command(tmp_path, f"--out={tmp_path / folder}", *more, epochs=30), check=True, capture_output=True

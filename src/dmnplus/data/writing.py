@@ -28,6 +28,12 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise DataError(f"{problem}, make room or choose another place") from error
 
 
+def remove_parts(folder: Path) -> None:
+    """Remove what writers that were killed have left in `folder`; none may be at work there."""
+    for part in folder.glob(".*.part"):
+        part.unlink(missing_ok=True)
+
+
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """`write_whole` of `lines`, each with its end."""
     write_whole(path, "".join(f"{line}\n" for line in lines))

@@ -20,7 +20,7 @@ from dmnplus.data.example import DataError, Example, Splits, iter_sentences, wit
 from dmnplus.data.names import find_names, find_rare, iter_words
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
-from dmnplus.data.writing import write_whole
+from dmnplus.data.writing import remove_parts, write_whole
 from dmnplus.model import DMN
 from dmnplus.model.ensemble import NOT_CLASSES, Ensemble
 from dmnplus.training.batched import train_together
@@ -154,6 +154,7 @@ def _prepare(start: Start) -> Trainer:
     torch.set_num_threads(start.threads)
     folder, vocabulary = start.folder, start.vocabulary
     folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder)
     torch.manual_seed(start.seed)
     # Drawn on the CPU, so that a seed is the same start on every device.
     model = build(start.config, vocabulary, start.pictures).to(start.device)
