@@ -35,11 +35,11 @@ PRESET_SETTINGS: dict[str, dict[str, dict[str, Any]]] = {
     "dmn-max": {
         "data": {"last_facts": 130},
         "training": {
-            "rate": 0.002,
+            "rate": 0.001,
             "schedule": "cosine",
             "batch": 64,
-            "epochs": 40,
-            "patience": 40,
+            "epochs": 60,
+            "patience": 60,
             "enough": 5e-4,
             "l2": 1e-3,
             "l2_warmup": 5,

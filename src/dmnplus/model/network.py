@@ -131,7 +131,7 @@ VARIANTS: dict[str, NetworkConfig] = {
     "dmn2": NetworkConfig(episode="soft_attention", update="gru", tied=True),
     "dmn3": NetworkConfig(update="gru", tied=True),
     "dmn+": NetworkConfig(),
-    "dmn-max": NetworkConfig(input="ordered", memory="mutual", passes=4, answer_dropout=0.2),
+    "dmn-max": NetworkConfig(input="ordered", memory="mutual", passes=4, fact_dropout=0.2, answer_dropout=0.2),
 }
 """The paper's ablation (section 5.1), from the original network to DMN+, and what goes past it (docs/dmn_max.md)."""
 
