@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from dmnplus.cli.evaluate import _large_kinds
 from dmnplus.data.scenes import read_scenes
 from dmnplus.model import VARIANTS
+from dmnplus.training.metrics import Evaluation
 
 COMMANDS = [
     "train",
@@ -220,3 +222,15 @@ def test_compare_prints_ours_beside_the_real_ones(dmnplus, babi_archive: Path):
     assert "generated" in result.out
     assert "real" in result.out
     assert "vocabulary" in result.out
+
+
+def test_rare_types_of_question_share_a_row():
+    kinds = {
+        "vqa/other what": {"questions": 297, "error": 0.5},
+        "vqa/other is": {"questions": 2, "error": 1.0},
+        "vqa/other why": {"questions": 1, "error": 0.0},
+        "scenes": {"questions": 1, "error": 0.0},
+    }
+    result = Evaluation(questions=301, loss=1.0, accuracy=0.5, error=0.5, unanswerable=0, by_kind=kinds, attention=None)
+    rows = _large_kinds(result)
+    assert rows == {"vqa/other what": (297, 148.5), "vqa/other (other words)": (3, 2.0), "scenes": (1, 0.0)}

@@ -190,8 +190,8 @@ def _print(console: Console, result: Evaluation) -> None:
         highlight=False,
     )
     kinds = Table("type of question", "questions", "error", box=None, header_style="dim")
-    for kind, figures in result.by_kind.items():
-        kinds.add_row(kind, str(figures["questions"]), f"{figures['error']:.2%}")
+    for kind, (count, wrong) in _large_kinds(result).items():
+        kinds.add_row(kind, str(count), f"{wrong / count:.2%}")
     console.print(kinds)
     if result.attention is None:
         console.print("no supporting facts are labelled", highlight=False)
@@ -206,3 +206,14 @@ def _print(console: Console, result: Evaluation) -> None:
     for t, score in enumerate(attention.passes):
         passes.add_row(str(t + 1), f"{score.top_fact:.1%}", f"{score.mass:.1%}")
     console.print(passes)
+
+
+def _large_kinds(result: Evaluation) -> dict[str, tuple[int, float]]:
+    """Questions and wrong answers by type; first words of fewer than one question in a hundred go together."""
+    kinds: dict[str, tuple[int, float]] = {}
+    for kind, figures in result.by_kind.items():
+        source, blank, _ = kind.partition(" ")
+        name = kind if not blank or figures["questions"] >= result.questions / 100 else f"{source} (other words)"
+        count, wrong = kinds.get(name, (0, 0.0))
+        kinds[name] = count + round(figures["questions"]), wrong + figures["questions"] * figures["error"]
+    return kinds
