@@ -210,10 +210,10 @@ def _print(console: Console, result: Evaluation) -> None:
 
 def _large_kinds(result: Evaluation) -> dict[str, tuple[int, float]]:
     """Questions and wrong answers by type; first words of fewer than one question in a hundred go together."""
-    kinds: dict[str, tuple[int, float]] = {}
-    for kind, figures in result.by_kind.items():
+    from dmnplus.report.records import merged_kinds
+
+    def name(kind: str, questions: float) -> str:
         source, blank, _ = kind.partition(" ")
-        name = kind if not blank or figures["questions"] >= result.questions / 100 else f"{source} (other words)"
-        count, wrong = kinds.get(name, (0, 0.0))
-        kinds[name] = count + round(figures["questions"]), wrong + figures["questions"] * figures["error"]
-    return kinds
+        return kind if not blank or questions >= result.questions / 100 else f"{source} (other words)"
+
+    return merged_kinds(result.by_kind, name)

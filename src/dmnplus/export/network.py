@@ -64,7 +64,7 @@ def network(g: Graph, model: DMN, names: int) -> tuple[str, str]:
 def _read(g: Graph, model: DMN, inputs: Inputs) -> tuple[str, str]:
     """The answer's input [B, K], and attention [P, B, F]; see `DMN.read`."""
     if isinstance(model, Ensemble):
-        inputs_BK, attentions = zip(*[_read(g, cast(DMN, member), inputs) for member in model.members], strict=True)
+        inputs_BK, attentions = zip(*[_read(g, member, inputs) for member in model.networks()], strict=True)
         return g.op("Concat", *inputs_BK, axis=-1), g.op("Mean", *attentions)
     H = model.config.hidden
     embedding = g.constant(model.embedding.weight, "embedding")

@@ -44,14 +44,15 @@ class Ensemble(DMN):
         self.members = nn.ModuleList(members)
 
     def read(self, batch: Batch, dropout: DropoutMasks | None = None) -> Reading:
-        readings = [member.read(batch, dropout) for member in self._networks()]
+        readings = [member.read(batch, dropout) for member in self.networks()]
         attention_PBF = torch.stack([reading.attention_PBF for reading in readings]).mean(dim=0)
         qm_BK = torch.cat([reading.answer_input_BK for reading in readings], dim=-1)
         return Reading(attention_PBF, qm_BK, batch.names_BM)
 
     @property
     def rows_apart(self) -> bool:
-        return all(member.rows_apart for member in self._networks())
+        return all(member.rows_apart for member in self.networks())
 
-    def _networks(self) -> Iterator[DMN]:
+    def networks(self) -> Iterator[DMN]:
+        """The members, as what they are."""
         return (cast(DMN, member) for member in self.members)

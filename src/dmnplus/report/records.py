@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
@@ -156,14 +155,21 @@ def _daquar(record: dict[str, Any]) -> DaquarStart:
 
 def errors_by_type(record: dict[str, Any]) -> dict[str, tuple[int, float]]:
     """Test questions and error of each type (`babi/2`, `scenes/counting`) in a run's record, by name."""
-    asked: dict[str, int] = defaultdict(int)
-    wrong: dict[str, float] = defaultdict(float)
-    for kind, figures in record["test"]["by_kind"].items():
-        # The record tells types apart by the question's first word, too.
-        name = kind.partition(" ")[0]
-        asked[name] += round(figures["questions"])
-        wrong[name] += figures["questions"] * figures["error"]
-    return {name: (count, wrong[name] / count) for name, count in sorted(asked.items())}
+    # The record tells types apart by the question's first word, too.
+    kinds = merged_kinds(record["test"]["by_kind"], lambda kind, _: kind.partition(" ")[0])
+    return {name: (count, wrong / count) for name, (count, wrong) in sorted(kinds.items())}
+
+
+def merged_kinds(
+    by_kind: Mapping[str, Mapping[str, float]], name: Callable[[str, float], str]
+) -> dict[str, tuple[int, float]]:
+    """Questions and wrong answers of an evaluation's types that share a `name`, which depends on type and questions."""
+    kinds: dict[str, tuple[int, float]] = {}
+    for kind, figures in by_kind.items():
+        merged = name(kind, figures["questions"])
+        count, wrong = kinds.get(merged, (0, 0.0))
+        kinds[merged] = count + round(figures["questions"]), wrong + figures["questions"] * figures["error"]
+    return kinds
 
 
 def _joint(record: dict[str, Any]) -> Joint:

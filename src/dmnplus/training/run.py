@@ -105,7 +105,6 @@ def train_runs(
     for job in jobs:
         if not resume and (job.folder / RUN).exists():
             raise DataError(f"{job.folder} holds a run already; give --resume to go on with it, or another --out")
-    for job in jobs:
         if job.ensemble and job.starts == 1:
             raise ValueError("an ensemble of one start is none; give --starts")
         if job.ensemble and job.config.model.answer != "class":
@@ -238,11 +237,13 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
         fit = Fit(validation_loss=validation.loss, validation_error=validation.error, **sums)
         record["fit"] = asdict(fit)
     if job.splits.test:
-        tests = {folder.name: measured(folder, job.splits.test) for folder in _start_folders(job)}
+        tests = {}
         for folder in _start_folders(job):
+            tests[folder.name] = measured(folder, job.splits.test)
             write_json(folder / RUN, {**read_json(folder / RUN), "test": tests[folder.name].to_json()})
-        ensemble = measured(job.folder, job.splits.test) if "ensemble" in record else None
-        record["test"] = (ensemble or tests[record.get("selected", job.folder.name)]).to_json()
+        together = "ensemble" in record
+        chosen = measured(job.folder, job.splits.test) if together else tests[record.get("selected", job.folder.name)]
+        record["test"] = chosen.to_json()
         for name, summary in starts.items():
             summary["test_error"] = tests[name].error
     write_json(job.folder / RUN, record)

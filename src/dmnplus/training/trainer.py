@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dmnplus.data.batching import Questions, drop_words, jitter_pictures, rare_words, shuffle_names
 from dmnplus.data.example import DataError
@@ -163,7 +163,7 @@ class Trainer:
         self.model, self.config, self.folder, self.metadata = model, config, folder, metadata or {}
         self.optimizer = adam(model.named_parameters(), config)
         # Everything random in an epoch, order and dropout, comes from this one generator.
-        self.generator = torch.Generator(_device(model)).manual_seed(seed)
+        self.generator = torch.Generator(model.device).manual_seed(seed)
         self.order = torch.Generator().manual_seed(seed)
         self.history: list[Epoch] = []
         self.best: dict[str, Tensor] = {}
@@ -208,7 +208,7 @@ class Trainer:
             return False
         tensors, state = read_tensors(path)
         # The generators of devices differ, and so would the rest of the training.
-        if (was := state.get("device", "cpu")) != _device(self.model).type:
+        if (was := state.get("device", "cpu")) != self.model.device.type:
             raise DataError(f"{path}: was trained on {was}; resume there, or start anew")
         # A setting that is younger than the checkpoint had its default.
         if {**asdict(TrainingConfig()), **state["config"]} != asdict(self.config):
@@ -252,7 +252,7 @@ class Trainer:
         set_rates(self.optimizer, self.config, len(self.history))
         rare_V = rare_words(training, self.config.word_dropout) if self.config.word_dropout else None
         jitter = self.config.picture_shift or self.config.picture_mirror
-        device = _device(self.model)
+        device = self.model.device
         total = torch.zeros((), device=device)
         steps = math.ceil(len(training) / self.config.batch)
         for step, rows in enumerate(
@@ -298,7 +298,7 @@ class Trainer:
         }
         state: dict[str, Any] = {
             "config": asdict(self.config),
-            "device": _device(self.model).type,
+            "device": self.model.device.type,
             "history": [asdict(epoch) for epoch in self.history],
         }
         write_tensors(self.folder / CHECKPOINT, tensors, state)
@@ -360,7 +360,3 @@ def is_bias(name: str) -> bool:
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
