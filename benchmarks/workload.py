@@ -61,6 +61,7 @@ def questions(count: int, facts: int, *, ragged: bool = False, seed: int = 0) ->
         answer_words_NL=torch.stack([answers_N + 1, torch.zeros_like(answers_N)], dim=1),
         supporting_NK=torch.full((count, 1), -1),
         steps_NK=torch.full((count, 1), -1),
+        kinds_N=torch.zeros_like(answers_N),
     )
 
 

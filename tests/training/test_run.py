@@ -68,6 +68,18 @@ def test_the_start_with_the_least_validation_loss_is_selected(tmp_path: Path):
     assert all("test_error" in start for start in starts.values())
 
 
+def test_what_a_kill_left_half_written_goes_when_the_run_goes_on(tmp_path: Path):
+    record = run(tmp_path, starts=2)
+    halves = [folder / ".weights.safetensors.1234.part" for folder in (tmp_path, tmp_path / "start-1")]
+    for half in halves:
+        half.write_bytes(b"half")
+    # Killed before the first start was noted as finished.
+    unfinished = {**json.loads((tmp_path / "start-1" / RUN).read_text()), "finished": False}
+    (tmp_path / "start-1" / RUN).write_text(json.dumps(unfinished))
+    assert run(tmp_path, starts=2, resume=True)["selected"] == record["selected"]
+    assert not [half for half in halves if half.exists()]
+
+
 def test_an_ensemble_is_the_mean_of_its_starts(tmp_path: Path):
     record = run(tmp_path, starts=3, ensemble=True)
     assert record["ensemble"] == 3

@@ -1,12 +1,15 @@
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from dmnplus.data.batching import Batch
 from dmnplus.data.example import DataError
-from dmnplus.model import DMN, NetworkConfig
+from dmnplus.model import DMN, NetworkConfig, Output
 from dmnplus.training.checkpoint import CHECKPOINT, METRICS, WEIGHTS, read_tensors
 from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias, rate_after, set_rates
 from tests.model.examples import encoded, moves, network
@@ -14,6 +17,7 @@ from tests.model.examples import encoded, moves, network
 CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01, l2_warmup=5)
 VOCABULARY, TRAINING = encoded(moves(60))
 VALIDATION = TRAINING
+TWO_KINDS = replace(TRAINING, kinds_N=(torch.arange(60) >= 40).long())
 
 
 def trainer(folder: Path, config: TrainingConfig = CONFIG, seed: int = 1) -> Trainer:
@@ -37,18 +41,19 @@ def kill_at(epoch: int, step: int):
     return report
 
 
+@pytest.mark.parametrize("config", [CONFIG, replace(CONFIG, focus=2, dropout_after=3)])
 @pytest.mark.parametrize("step", [0, 2])
-def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int):
-    whole = trainer(tmp_path / "whole")
-    whole.fit(TRAINING, VALIDATION)
-    broken = trainer(tmp_path / "broken")
+def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int, config: TrainingConfig):
+    whole = trainer(tmp_path / "whole", config)
+    whole.fit(TWO_KINDS, VALIDATION)
+    broken = trainer(tmp_path / "broken", config)
     with pytest.raises(Killed):
-        broken.fit(TRAINING, VALIDATION, kill_at(4, step))
+        broken.fit(TWO_KINDS, VALIDATION, kill_at(4, step))
     # Another process: another start, another state of the global generator.
     torch.manual_seed(99)
-    resumed = trainer(tmp_path / "broken", seed=7)
+    resumed = trainer(tmp_path / "broken", config, seed=7)
     assert resumed.resume()
-    resumed.fit(TRAINING, VALIDATION)
+    resumed.fit(TWO_KINDS, VALIDATION)
     for name, tensor in weights(whole.model).items():
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
     files = [(tmp_path / which / WEIGHTS).read_bytes() for which in ("whole", "broken")]
@@ -165,6 +170,50 @@ def test_the_rate_grows_over_its_warmup():
     assert rates == pytest.approx([0.002, 0.004, 0.01, 0.01, 0.01])
     cosine = replace(constant, schedule="cosine")
     assert [rate_after(cosine, epochs) for epochs in (0, 5)] == pytest.approx([0.002, 0.005])
+
+
+def test_question_types_of_high_loss_are_shown_more_often(tmp_path: Path):
+    run = trainer(tmp_path / "run", TrainingConfig(batch=16, epochs=1, rate=0.01, focus=2))
+    # Rows are told apart by their number in the place of a label that is not used.
+    numbered = replace(TWO_KINDS, steps_NK=torch.arange(60)[:, None])
+    # The mean over the questions is 0.4.
+    run.kind_losses_K = torch.tensor([0.1, 1.0])
+    shown: Counter[int] = Counter()
+    forward = run.model.forward
+
+    def watch(batch: Batch, *rest: Any) -> Output:
+        if torch.is_grad_enabled():
+            shown.update(batch.steps_BK[:, 0].tolist())
+        return forward(batch, *rest)
+
+    run.model.forward = watch
+    run.fit(numbered, VALIDATION)
+    assert sum(shown[row] for row in range(40)) == 20
+    assert {shown[row] for row in range(40)} == {0, 1}
+    assert {shown[row] for row in range(40, 60)} == {2}
+    # The losses that the next epoch goes by are those of this one.
+    assert run.kind_losses_K.tolist() != pytest.approx([0.1, 1.0])
+
+
+def test_dropout_begins_after_the_epochs_without(tmp_path: Path):
+    def losses(name: str, dropout: float, **settings: int) -> list[float]:
+        folder = tmp_path / name
+        folder.mkdir()
+        config = TrainingConfig(batch=16, epochs=3, rate=0.01, **settings)
+        model = network(VOCABULARY, NetworkConfig(hidden=8, fact_dropout=dropout, answer_dropout=dropout))
+        run = Trainer(model, config, folder, seed=1)
+        run.fit(TRAINING, VALIDATION)
+        return [epoch.training_loss for epoch in run.history]
+
+    never, later = losses("never", 0.0), losses("later", 0.5, dropout_after=2)
+    assert later[:2] == pytest.approx(never[:2], rel=1e-4)
+    assert later[2] != pytest.approx(never[2], rel=1e-2)
+
+
+@pytest.mark.parametrize(("name", "value"), [("focus", 0.5), ("dropout_after", -1)])
+def test_settings_out_of_range_are_named(name: str, value: float):
+    with pytest.raises(ValueError, match=rf"training\.{name} is {value}; it must be at least"):
+        TrainingConfig(**{name: value})
 
 
 def test_moving_pictures_needs_pixels(tmp_path: Path):

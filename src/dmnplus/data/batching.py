@@ -8,6 +8,7 @@ W words per sentence, Q question words, L answer words, K supporting facts, M pl
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import accumulate, count
@@ -85,6 +86,8 @@ class Questions(_TensorFields):
     answer_words_NL: Tensor
     supporting_NK: Tensor
     steps_NK: Tensor
+    kinds_N: Tensor
+    """Number of each question's type, of those in this set."""
     pictures: Pictures | None = None
     names_NM: Tensor | None = None
 
@@ -108,6 +111,7 @@ class Questions(_TensorFields):
             answer_words_NL=_trim(self.answer_words_NL[rows_B], NO_ANSWER),
             supporting_NK=self.supporting_NK[rows_B],
             steps_NK=self.steps_NK[rows_B],
+            kinds_N=self.kinds_N[rows_B],
             pictures=self.pictures,
             names_NM=None if self.names_NM is None else self.names_NM[rows_B],
         ).whole()
@@ -140,29 +144,47 @@ class Questions(_TensorFields):
         )
 
     def batches(
-        self, size: int, *, shuffle: torch.Generator | None = None, by_picture: bool = False
+        self,
+        size: int,
+        *,
+        shuffle: torch.Generator | None = None,
+        by_picture: bool = False,
+        repeats_K: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Rows of each batch, every question once, those of like length together.
 
         With `shuffle`, questions are drawn in random order and sorted by length only within pools of some batches,
         and the batches come in random order: little padding, and yet no batch is the same twice. `by_picture` keeps
-        questions about one picture together, so that it is read once for all of them.
+        questions about one picture together, so that it is read once for all of them. `repeats_K` says how many times
+        the questions of each type are drawn, a random part of them for what is left of a whole number.
         """
         if shuffle is None:
             yield from torch.argsort(self.lengths_N, stable=True).split(size)
             return
         order = torch.randperm(len(self), generator=shuffle)
+        if repeats_K is not None:
+            order = self._repeated(order, repeats_K)
+            order = order[torch.randperm(len(order), generator=shuffle)]
         if by_picture:
             # In the order in which the first question about each picture was drawn; one without a picture is alone.
             last = self.facts_NF.amin(dim=1)
             _, group = torch.unique(torch.where(last < 0, last, torch.arange(len(self))), return_inverse=True)
             first = torch.full((int(group.max()) + 1,), len(self)).scatter_reduce(
-                0, group[order], torch.arange(len(self)), "amin"
+                0, group[order], torch.arange(len(order)), "amin"
             )
             order = order[torch.argsort(first[group[order]], stable=True)]
         pools = order.split(size * BATCHES_PER_POOL)
         batches = [b for pool in pools for b in pool[torch.argsort(self.lengths_N[pool], stable=True)].split(size)]
         yield from (batches[i] for i in torch.randperm(len(batches), generator=shuffle))
+
+    def _repeated(self, order_N: Tensor, repeats_K: Tensor) -> Tensor:
+        """`order_N` type by type, each cut, or begun again, to the length that its repeats give it."""
+        kinds_N = self.kinds_N[order_N]
+        parts = []
+        for kind, repeats in enumerate(repeats_K.tolist()):
+            own = order_N[kinds_N == kind]
+            parts.append(own.repeat(math.ceil(repeats))[: max(1, round(repeats * len(own)))])
+        return torch.cat(parts)
 
 
 BATCHES_PER_POOL = 8
@@ -196,6 +218,7 @@ def encode(
         sizes = [_regions(pictures) if isinstance(fact, Picture) and pictures else 1 for fact in kept]
         lengths.append(sum(sizes))
         labels.append(_labels(example, dropped, [0, *accumulate(sizes)], pictures))
+    kinds = {kind: number for number, kind in enumerate(sorted({example.source.kind for example in examples}))}
     answers = [_answer(example, cast) for example, cast in zip(examples, casts, strict=True)]
     questions = [vocabulary.encode(e.question, cast.places) for e, cast in zip(examples, casts, strict=True)]
     return Questions(
@@ -207,6 +230,7 @@ def encode(
         answer_words_NL=_pad([_answer_words(words, vocabulary) for words in answers], NO_ANSWER),
         supporting_NK=_pad([[fact for fact, _ in label] for label in labels], NO_ANSWER),
         steps_NK=_pad([[step for _, step in label] for label in labels], NO_ANSWER),
+        kinds_N=_ids([kinds[example.source.kind] for example in examples]),
         pictures=pictures,
         names_NM=torch.tensor([[place in cast.written for place in range(vocabulary.names)] for cast in casts])
         if vocabulary.names

@@ -107,6 +107,7 @@ def _concatenate(parts: Sequence[Questions]) -> Questions:
         answer_words_NL=join("answer_words_NL", -1),
         supporting_NK=join("supporting_NK", -1),
         steps_NK=join("steps_NK", -1),
+        kinds_N=torch.cat([part.kinds_N for part in parts]),
     )
 
 
@@ -187,7 +188,9 @@ class _Stack:
         for i, (trainer, part, own) in enumerate(zip(self.trainers, parts, rows, strict=True)):
             longest = int(part.lengths_N[own].max())
             alone = replace(batch, facts_BF=batch.facts_BF[i, : len(own), :longest])
-            masks = trainer.model.draw_dropout(alone, trainer.generator)
+            masks = trainer.draw_dropout(alone)
+            if masks is None:
+                continue
             facts[i, : len(own), :longest] = masks.facts_BFH
             answer[i, : len(own)] = masks.answer_BK
             if (drawn := masks.contexts_PBAH) is not None:
@@ -276,6 +279,8 @@ def _check(trainers: Sequence[Trainer], training: Sequence[Questions], validatio
     first = trainers[0]
     if first.config.word_dropout or any(part.names_NM is not None for part in training):
         raise ValueError("runs with word dropout or anonymous names are not trained together; train them one by one")
+    if first.config.focus != 1:
+        raise ValueError("runs with training.focus show different questions; train them one by one")
     for trainer in trainers[1:]:
         if trainer.config != first.config or trainer.model.config != first.model.config:
             raise ValueError("runs trained together must have the same settings of network and training")

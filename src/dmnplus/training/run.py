@@ -196,6 +196,7 @@ def publish(job: Job) -> None:
     folders = _start_folders(job)
     if folders == [job.folder]:
         return
+    remove_parts(job.folder)
     tried = {folder: best for folder in folders if (best := _best_loss(folder)) is not None}
     if not tried:
         return

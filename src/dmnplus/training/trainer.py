@@ -13,10 +13,10 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor
 
-from dmnplus.data.batching import Questions, drop_words, jitter_pictures, rare_words, shuffle_names
+from dmnplus.data.batching import Batch, Questions, drop_words, jitter_pictures, rare_words, shuffle_names
 from dmnplus.data.example import DataError
 from dmnplus.data.writing import write_whole
-from dmnplus.model import DMN, attention_losses
+from dmnplus.model import DMN, DropoutMasks, attention_losses
 from dmnplus.training.checkpoint import (
     CHECKPOINT,
     METRICS,
@@ -102,6 +102,11 @@ class TrainingConfig:
     """Weight of the loss that draws the attention to labelled supporting facts; 0 leaves them unused."""
     attention_share: float = 1.0
     """Share of the training questions whose labels that loss may use."""
+    focus: float = 1.0
+    """From the second epoch on, question types of high training loss are shown up to so many times an epoch, and those
+    of low loss as many times less; 1 shows every question once."""
+    dropout_after: int = 0
+    """Epochs without any dropout at first, in which what a start holds faintly can be found."""
     word_dropout: float = 0.0
     """A word that occurs n times is read as unknown with probability d / (d + n); 0 leaves the unknown untrained."""
 
@@ -113,9 +118,20 @@ class TrainingConfig:
             raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
         if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
-        for name in ("rate_warmup", "enough", "l2", "l2_warmup", "attention_weight", "word_dropout", "picture_shift"):
+        for name in (
+            "rate_warmup",
+            "enough",
+            "l2",
+            "l2_warmup",
+            "attention_weight",
+            "dropout_after",
+            "word_dropout",
+            "picture_shift",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 0")
+        if self.focus < 1:
+            raise ValueError(f"training.focus is {self.focus}; it must be at least 1")
         if not 0 <= self.attention_share <= 1:
             raise ValueError(f"training.attention_share is {self.attention_share}; it must be between 0 and 1")
 
@@ -167,6 +183,8 @@ class Trainer:
         self.order = torch.Generator().manual_seed(seed)
         self.history: list[Epoch] = []
         self.best: dict[str, Tensor] = {}
+        # Mean training loss of each question type when it was last shown.
+        self.kind_losses_K: Tensor | None = None
 
     def fit(
         self, training: Questions, validation: Questions, report: Callable[[Step | Epoch], None] = lambda event: None
@@ -222,6 +240,7 @@ class Trainer:
             }
         self.generator.set_state(tensors["generator"])
         self.order.set_state(tensors["order"])
+        self.kind_losses_K = tensors.get("kind_losses")
         # A kill between the two writes leaves the weights one epoch ahead; the best ones are in the checkpoint too.
         self.best = _part(tensors, "best.")
         write_tensors(self.folder / WEIGHTS, self.best, self.metadata)
@@ -253,12 +272,16 @@ class Trainer:
         rare_V = rare_words(training, self.config.word_dropout) if self.config.word_dropout else None
         jitter = self.config.picture_shift or self.config.picture_mirror
         device = self.model.device
-        total = torch.zeros((), device=device)
-        steps = math.ceil(len(training) / self.config.batch)
-        for step, rows in enumerate(
-            training.batches(self.config.batch, shuffle=self.order, by_picture=self.config.by_picture)
-        ):
-            report(Step(len(self.history) + 1, step, steps))
+        repeats_K = self._repeats(training)
+        # Losses and questions of each type.
+        total_2K = torch.zeros(2, int(training.kinds_N.max()) + 1, device=device)
+        batches = list(
+            training.batches(
+                self.config.batch, shuffle=self.order, by_picture=self.config.by_picture, repeats_K=repeats_K
+            )
+        )
+        for step, rows in enumerate(batches):
+            report(Step(len(self.history) + 1, step, len(batches)))
             batch = shuffle_names(training.batch(rows), self.order)
             if rare_V is not None:
                 batch = drop_words(batch, rare_V, self.order)
@@ -266,9 +289,10 @@ class Trainer:
                 shift, mirror = self.config.picture_shift, self.config.picture_mirror
                 batch = jitter_pictures(batch, self.order, shift=shift, mirror=mirror)
             batch = batch.to(device)
-            output = self.model(batch, self.model.draw_dropout(batch, self.generator))
+            output = self.model(batch, self.draw_dropout(batch))
             losses = self.model.losses(output, batch)
-            total += losses.detach().sum()
+            shown_2B = torch.stack([losses.detach(), torch.ones_like(losses)])
+            total_2K.index_add_(1, training.kinds_N[rows].to(device), shown_2B)
             loss = losses.mean()
             if self.config.attention_weight:
                 missed = attention_losses(output.attention_PBF, batch.supporting_BK, batch.steps_BK)
@@ -276,7 +300,22 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
-        return float(total) / len(training)
+        loss_K, shown_K = total_2K.cpu()
+        self.kind_losses_K = loss_K / shown_K
+        return float(loss_K.sum() / shown_K.sum())
+
+    def draw_dropout(self, batch: Batch) -> DropoutMasks | None:
+        """What this epoch's step on `batch` drops."""
+        if len(self.history) < self.config.dropout_after:
+            return None
+        return self.model.draw_dropout(batch, self.generator)
+
+    def _repeats(self, training: Questions) -> Tensor | None:
+        """How many times this epoch shows each question type: its share of the last epoch's loss, within `focus`."""
+        if self.config.focus == 1 or self.kind_losses_K is None:
+            return None
+        mean = self.kind_losses_K[training.kinds_N].mean()
+        return (self.kind_losses_K / mean).clamp(1 / self.config.focus, self.config.focus)
 
     def _save(self, best: bool) -> None:
         weights = self.model.state_dict()
@@ -296,6 +335,8 @@ class Trainer:
             "generator": self.generator.get_state(),
             "order": self.order.get_state(),
         }
+        if self.kind_losses_K is not None:
+            tensors["kind_losses"] = self.kind_losses_K
         state: dict[str, Any] = {
             "config": asdict(self.config),
             "device": self.model.device.type,
