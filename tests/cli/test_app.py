@@ -89,6 +89,18 @@ def test_a_wrong_argument_is_one_clear_error(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_compiler_is_one_clear_error(
+    dmnplus, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, story_file: Path
+):
+    for name, value in (("CXX", "nowhere"), ("DMNPLUS_CACHE", str(tmp_path))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("dmnplus.kernels._build._library", None)
+    monkeypatch.setattr("dmnplus.kernels._backend._chosen", "cpu")
+    result = dmnplus("eval", trained, story_file)
+    assert result.status == 2
+    assert "the CPU kernels need a C++17 compiler" in result.err
+
+
 def test_settings_prints_a_recipe(dmnplus, tmp_path: Path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(dmnplus("settings", "--variant", "odmn", "--task", "3").out)

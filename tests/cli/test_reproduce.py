@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -55,6 +56,25 @@ def test_a_sweep_in_plain_lines_and_again(dmnplus, tmp_path: Path, archive: Path
     fresh = json.loads((tmp_path / "results" / records[0]).read_text())["fresh"]
     assert fresh["questions"] == 30
     assert 0 <= fresh["error"] <= 1
+    # The models are gone by then.
+    shutil.rmtree(tmp_path / "runs")
+    result = dmnplus(*arguments[:4], "--runs=3", *arguments[5:], *places, "--fresh=40")
+    assert result.status == 2
+    assert "the model of task 1 dmn2 seed 0 is no longer there" in result.err
+
+
+def test_records_of_other_questions_are_not_added_to(dmnplus, tmp_path: Path, archive: Path):
+    arguments = ["reproduce", "babi", "--tasks=1", "--variants=dmn2", "--data", archive, *QUICK]
+    places = ["--out", tmp_path / "results", "--work", tmp_path / "runs"]
+    assert dmnplus(*arguments, *places, "--runs=1").status == 0
+    other = tmp_path / "other"
+    other.mkdir()
+    for split, questions in (("train", 60), ("test", 20)):
+        write_babi(generate(1, questions, 7, split), other / f"qa1_single_{split}.txt")
+    result = dmnplus(*arguments[:5], other, *QUICK, *places, "--runs=2")
+    assert result.status == 2
+    assert "babi-1-0.json: is of other questions; give the same data, or another --out" in result.err
+    assert not (tmp_path / "results" / "dmn2" / "babi-1-1.json").exists()
 
 
 @pytest.mark.timeout(900)

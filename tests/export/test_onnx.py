@@ -82,6 +82,7 @@ NETWORKS = {
     **VARIANTS,
     "every feature, residual": NetworkConfig(gate=FEATURES, update="residual", passes=2),
     "reader alone, tied": NetworkConfig(input="reader", tied=True, passes=5),
+    "forward fusion": NetworkConfig(input="forward_fusion"),
     "sum of independent gates, products": NetworkConfig(episode="sum", update="product"),
     "sum and mean": NetworkConfig(episode="sum_and_mean"),
     "gate by memory, update and answer without question": NetworkConfig(

@@ -11,6 +11,7 @@ from tests.model.examples import encoded, moves, network, whole
 CONFIGS = {
     **{name: replace(config, hidden=16) for name, config in VARIANTS.items()},
     "reader": NetworkConfig(hidden=16, input="reader"),
+    "forward fusion": NetworkConfig(hidden=16, input="forward_fusion"),
     "residual": NetworkConfig(hidden=16, update="residual"),
     "sum": NetworkConfig(hidden=16, episode="sum", update="product"),
     "sum and mean": NetworkConfig(hidden=16, episode="sum_and_mean"),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dmnplus.model.text_input import OrderedEncoding, WordGRU, position_encoding
+from dmnplus.model.text_input import InputFusion, OrderedEncoding, WordGRU, position_encoding
 
 
 def test_position_encoding_by_hand():
@@ -57,6 +57,18 @@ def test_gru_is_pytorchs_with_the_reset_gate_before_the_product(direction: int):
         r = torch.sigmoid(W[3:6] @ x[0, i] + U[3:6] @ h + b[3:6])
         h = u * torch.tanh(W[6:] @ x[0, i] + r * (U[6:] @ h) + b[6:]) + (1 - u) * h
         torch.testing.assert_close(states[i], h)
+
+
+def test_forward_fusion_is_that_direction_of_the_bidirectional_one_alone():
+    torch.manual_seed(0)
+    both, forward = InputFusion(5), InputFusion(5, bidirectional=False)
+    forward.gru.load_state_dict({name: tensor[:1] for name, tensor in both.gru.state_dict().items()})
+    facts, mask = torch.randn(2, 4, 5), torch.tensor([[True, True, True, False], [True] * 4])
+    torch.testing.assert_close(forward(facts, mask), both.gru(facts, mask)[0])
+    later = facts.clone()
+    later[:, 2:] += 1
+    torch.testing.assert_close(forward(later, mask)[:, :2], forward(facts, mask)[:, :2])
+    assert not torch.allclose(both(later, mask)[:, :2], both(facts, mask)[:, :2])
 
 
 def test_ordered_encoding_is_that_of_each_sentences_own_words():

@@ -15,6 +15,7 @@ from dmnplus.report.tables import (
     daquar_table,
     fresh_table,
     joint_table,
+    max_table,
     missing,
     order,
     other_table,
@@ -165,6 +166,24 @@ def test_dmn_max_has_a_column_of_its_own_and_is_not_the_papers(tmp_path: Path):
     assert [line for line in other_table(starts).splitlines() if "| 16 | dmn-max |" in line] != []
 
 
+def test_dmn_max_over_its_starts(tmp_path: Path):
+    assert max_table(read_starts(write(tmp_path, 1).parents[2])) == ""
+    for task, errors in ((1, (0.0,)), (16, (0.01, 0.05))):
+        for seed, error in enumerate(errors):
+            write(tmp_path, task, seed, variant="dmn-max", error=error, loss=0.1 + seed)
+    table = max_table(read_starts(tmp_path))
+    assert row(table, "1")[1:] == ["0.0", "", "0.0", "3 of 9", "1"]
+    assert row(table, "16")[1:] == ["1.0", "3.0 ± 2.8 (2)", "5.0", "3 of 9", "2"]
+    assert row(table, "mean of 2")[1:3] == ["0.50", "1.50"]
+
+
+def test_what_reproduce_wrote_is_found_whatever_its_folder_is_called(tmp_path: Path):
+    write(tmp_path / "results", 1)
+    (tmp_path / "results" / "reproduce").rename(tmp_path / "results" / "short")
+    for folder in (tmp_path / "results", tmp_path / "results" / "short"):
+        assert [start.task for start in read_starts(folder)] == [1]
+
+
 def test_means_are_over_what_is_there_and_say_so(tmp_path: Path):
     for variant, error in (("odmn", 0.36), ("dmn2", 0.004), ("dmn3", 0.01), ("dmn+", 0.004)):
         for task in (2, 6):
@@ -174,7 +193,14 @@ def test_means_are_over_what_is_there_and_say_so(tmp_path: Path):
     assert row(ablation_table(starts), "mean of tasks 2, 6")[1::2] == ["35.9", "0.1", "0.7", "0.1"]
     assert row(ablation_table(starts), "mean of tasks 2, 6")[2::2] == ["36.0", "0.4", "1.0", "0.4"]
     assert row(ablation_table(starts), "mean of 20")[2::2] == ["-", "-", "-", "-"]
-    assert order(starts).endswith("odmn > dmn3 > dmn2 = dmn+ (the paper's order on these).")
+    write(tmp_path, 2, 1, variant="odmn", error=0.02, loss=0.2)
+    again = ablation_table(read_starts(tmp_path))
+    assert row(again, "2")[2] == "36.0; 19.0 ± 24.0 (2)"
+    assert row(again, "mean of tasks 2, 6")[2] == "36.0"
+    assert row(again, "the same over starts")[2] == "27.5"
+    assert order(starts).endswith(
+        "odmn > dmn3 > dmn2 = dmn+ (the paper's order on these); over starts: odmn > dmn3 > dmn2 = dmn+."
+    )
     assert "- dmn+: 1, 3, 4, 5, 7," in missing(starts)
     write(tmp_path, 6, variant="dmn+", error=0.9)
     assert "dmn+ > odmn > dmn3 > dmn2 (the paper's order on these is odmn > dmn3 > dmn2 = dmn+)" in order(
@@ -186,7 +212,8 @@ def test_on_tasks_without_a_published_figure_the_papers_order_is_that_of_its_mea
     for variant, error in (("odmn", 0.36), ("dmn2", 0.02), ("dmn3", 0.01), ("dmn+", 0.01)):
         write(tmp_path, 19, variant=variant, error=error)
     assert order(read_starts(tmp_path)).endswith(
-        "odmn > dmn2 > dmn3 = dmn+ (the paper's order of means of 20 is odmn > dmn2 > dmn3 > dmn+)."
+        "odmn > dmn2 > dmn3 = dmn+ (the paper's order of means of 20 is odmn > dmn2 > dmn3 > dmn+); over starts: "
+        "odmn > dmn2 > dmn3 = dmn+."
     )
 
 

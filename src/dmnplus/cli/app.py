@@ -67,9 +67,19 @@ def root(
 
 def main() -> None:
     """Run the command line; what a user can mend ends as one line and exit status 2, never as a stack trace."""
-    errors = Console(stderr=True)
     try:
         app(prog_name="dmnplus")
     except ValueError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(2)
+        _end(error)
+    except RuntimeError as error:
+        # Not above, since help should not wait for PyTorch.
+        from dmnplus.kernels import KernelUnavailableError
+
+        if not isinstance(error, KernelUnavailableError):
+            raise
+        _end(error)
+
+
+def _end(error: Exception) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+    sys.exit(2)

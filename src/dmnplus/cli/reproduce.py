@@ -148,7 +148,7 @@ def reproduce_daquar(
             planned.task: picture_splits(
                 "daquar", data, validation_share=config.validation_share, hold_out=hold_out, seed=planned.task
             )
-            for planned in left
+            for planned in plan
         }
         if blind:
             return {division: splits_without_pictures(one) for division, one in splits.items()}, None
@@ -185,7 +185,7 @@ def _sweep(
     `questions_of` reads the questions by task, and says where their pictures are read from.
     """
     from dmnplus.cli.sweep_table import watching
-    from dmnplus.training.sweep import measure_fresh, recorded, run_sweep
+    from dmnplus.training.sweep import check_data, measure_fresh, recorded, run_sweep
 
     records = {planned: recorded(planned) for planned in plan}
     left = [planned for planned, record in records.items() if record is None]
@@ -197,6 +197,10 @@ def _sweep(
                 if record is not None:
                     table.known(planned, measure_fresh(planned, record, fresh))
             splits, pictures = questions_of(left)
+            digests = {task: one.digests() for task, one in splits.items()}
+            for planned, record in records.items():
+                if record is not None and planned.task in digests:
+                    check_data(record, digests[planned.task], pictures, planned.record)
             outcomes = run_sweep(
                 left,
                 splits,

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dmnplus.data.babi import TASKS, MissingFileError, find_babi, read_babi, read_babi_file
-from dmnplus.data.example import Example, Splits, fingerprint, split_validation
+from dmnplus.data.example import Example, Splits, split_validation
 from dmnplus.data.generate import generate
 
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
@@ -94,8 +94,7 @@ def paper_splits(task: int, data: Path | None, validation_share: float) -> Split
             raise
         train, valid = _MADE_UP[task]
         splits = babi_splits(task, data, "en-10k", validation_share, train, valid, None)
-    parts = {"training": splits.training, "validation": splits.validation, "test": splits.test}
-    return replace(splits, files={part: fingerprint(examples) for part, examples in parts.items()})
+    return replace(splits, files=splits.digests())
 
 
 def joint_splits(parts: Mapping[int, Splits], name: str) -> Splits:

@@ -88,7 +88,7 @@ def train_babi(
 ) -> None:
     """Train on bAbI tasks by the paper's protocol; one model a task, or one for all of them with --joint.
 
-    Where the archive lacks task 3's training file (en-10k), --joint makes one up of generated stories, and says so.
+    Where the archive lacks task 3's training file (en-10k), one is made up of generated stories; a line says so.
 
     Ctrl-C leaves the best model so far in the run's folder; --resume goes on from the last finished epoch.
     """
@@ -97,16 +97,18 @@ def train_babi(
     from dmnplus.training.run import Job
 
     tasks = parse_tasks(task)
+
+    def questions(number: int, share: float) -> Splits:
+        if language != "en-10k" or train or valid or test:
+            return babi_splits(number, data, language, share, train, valid, test)
+        splits = paper_splits(number, data, share)
+        for role, named in splits.sources.items():
+            typer.echo(f"task {number}: no training file; for {role}: {', '.join(named)}")
+        return splits
+
     if joint:
         config = resolve(variant=variant, recipe=recipe, settings=settings or ())
-        share = config.data.validation_share
-        if language == "en-10k" and not (train or valid or test):
-            parts = {number: paper_splits(number, data, share) for number in tasks}
-            for number, part in parts.items():
-                for role, named in part.sources.items():
-                    typer.echo(f"task {number}: no training file; for {role}: {', '.join(named)}")
-        else:
-            parts = {number: babi_splits(number, data, language, share, train, valid, test) for number in tasks}
+        parts = {number: questions(number, config.data.validation_share) for number in tasks}
         folder = out or Path("runs") / f"babi-joint-{variant}"
         job = Job(folder, config, joint_splits(parts, task), seed, starts, ensemble=ensemble)
         _train({f"tasks {task}": job}, jobs, threads, resume, device, together)
@@ -114,7 +116,7 @@ def train_babi(
     planned = {}
     for number in tasks:
         config = resolve(variant=variant, task=number, recipe=recipe, settings=settings or ())
-        splits = babi_splits(number, data, language, config.data.validation_share, train, valid, test)
+        splits = questions(number, config.data.validation_share)
         folder = out or Path("runs") / f"babi-{number}-{variant}"
         folder = folder / f"babi-{number}" if out and len(tasks) > 1 else folder
         planned[f"task {number}"] = Job(folder, config, splits, seed, starts, ensemble=ensemble)

@@ -7,7 +7,8 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TypeAlias
 
 # The box of a picture that is shown as it is.
@@ -97,12 +98,23 @@ class Splits:
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was named in the place of official files: `train`, `valid` and `test`, as the command line takes them."""
 
+    def digests(self) -> dict[str, str]:
+        """`files`, or the `fingerprint` of each part where there are none."""
+        parts = {"training": self.training, "validation": self.validation, "test": self.test}
+        return dict(self.files) or {name: fingerprint(part) for name, part in parts.items() if part}
+
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """SHA-256 of the facts, questions, answers and labels, in order, whatever file they came from."""
+    """SHA-256 of the facts, questions, answers and labels, in order, whatever file they came from.
+
+    Pictures are told by the names of their files, wherever these are.
+    """
     digest = hashlib.sha256()
     for example in examples:
-        content = [[str(fact) for fact in example.facts], example.question, example.answer, example.supporting]
+        facts = [
+            fact if isinstance(fact, str) else str(replace(fact, path=Path(fact.path).name)) for fact in example.facts
+        ]
+        content = [facts, example.question, example.answer, example.supporting]
         digest.update(json.dumps(content).encode())
     return digest.hexdigest()
 

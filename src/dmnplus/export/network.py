@@ -85,7 +85,8 @@ def _read(g: Graph, model: DMN, inputs: Inputs) -> tuple[str, str]:
         place = g.op("Min", inputs.places, g.constant(len(series) - 1))
         facts_BFH = g.op("Add", facts_BFH, g.op("Gather", g.constant(series, "series"), place))
     if model.fusion is not None:
-        fused = g.op("Add", *_gru(g, model.fusion.gru, facts_BFH, mask_BF1))
+        states = _gru(g, model.fusion.gru, facts_BFH, mask_BF1)
+        fused = g.op("Add", *states) if len(states) == 2 else states[0]
         facts_BFH = g.op("Add", facts_BFH, fused) if model.question is None else fused
     q = _question(g, model, g.op("Gather", embedding, inputs.question), _is_word(g, inputs.question))
     if isinstance(model.memory, MutualMemory):

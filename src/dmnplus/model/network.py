@@ -30,7 +30,7 @@ from dmnplus.model.text_input import (
     WordGRU,
 )
 
-TextInput = Literal["fusion", "reader", "word_gru", "ordered"]
+TextInput = Literal["fusion", "forward_fusion", "reader", "word_gru", "ordered"]
 Memory = Literal["question", "mutual"]
 Answer = Literal["class", "words"]
 Start = Literal["xavier", "uniform"]
@@ -43,8 +43,9 @@ class NetworkConfig:
     hidden: int = 80
     """Size of embeddings, facts, question and memory."""
     input: TextInput = "fusion"
-    """fusion: sentence reader and input fusion layer; reader: no fusion layer; word_gru: the original DMN's; ordered: a
-    reader that sees the order of words, for facts and question alike, with the fusion layer's states added."""
+    """fusion: sentence reader and input fusion layer; forward_fusion: one that reads forwards only; reader: no fusion
+    layer; word_gru: the original DMN's; ordered: a reader that sees the order of words, for facts and question alike,
+    with the fusion layer's states added."""
     memory: Memory = "question"
     """question: the question goes over the facts; mutual: each fact does, too, by similarity (`gate`, `episode` and
     `update` then have no say)."""
@@ -201,7 +202,8 @@ class DMN(nn.Module):
             self.regions = RegionReader(pictures, channels, H, places=config.region_places, norm=config.region_norm)
             self.series = SeriesEmbedding(config.series, H)
             self.changes = SeriesChanges(pictures.rows * pictures.columns, H) if config.series_changes else None
-        self.fusion = InputFusion(H) if config.input in ("fusion", "ordered") else None
+        fused = config.input in ("fusion", "forward_fusion", "ordered")
+        self.fusion = InputFusion(H, bidirectional=config.input != "forward_fusion") if fused else None
         # An ordered reader reads the question as well, so that both lie in one space.
         self.question = None if config.input == "ordered" else QuestionModule(H)
         match config.memory:

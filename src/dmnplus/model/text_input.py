@@ -124,18 +124,25 @@ class WordGRU(nn.Module):
 
 
 class InputFusion(nn.Module):
-    """The input fusion layer: a bidirectional GRU over the facts, both directions added (equation 7)."""
+    """The input fusion layer: a bidirectional GRU over the facts, both directions added (equation 7).
 
-    def __init__(self, hidden: int) -> None:
+    `bidirectional=False` leaves the one that reads backwards out, so that a fact knows those before it alone.
+    """
+
+    def __init__(self, hidden: int, *, bidirectional: bool = True) -> None:
         super().__init__()
-        self.gru = GRU(hidden, hidden, reverse=(False, True))
+        self.gru = GRU(hidden, hidden, reverse=(False, True) if bidirectional else (False,))
 
     def forward(self, facts_BFH: Float[Tensor, "B F H"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
-        return torch.add(*self.gru(facts_BFH, mask_BF))
+        return _added(self.gru(facts_BFH, mask_BF))
 
     def of_distinct(
         self, distinct_NH: Float[Tensor, "N H"], facts_BF: Int[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
     ) -> Float[Tensor, "B F H"]:
         """The same where fact `i` of a question is row `facts_BF[b, i]`: each row is projected once."""
         x_BFK = nn.functional.embedding(facts_BF, self.gru.project(distinct_NH))
-        return torch.add(*self.gru.scan(x_BFK, mask_BF))
+        return _added(self.gru.scan(x_BFK, mask_BF))
+
+
+def _added(states_GBFH: Float[Tensor, "G B F H"]) -> Float[Tensor, "B F H"]:
+    return torch.add(*states_GBFH) if len(states_GBFH) == 2 else states_GBFH[0]

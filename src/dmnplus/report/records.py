@@ -11,11 +11,10 @@ from typing import Any
 
 from dmnplus.config import differences
 from dmnplus.data.example import DataError
+from dmnplus.model import VARIANTS
 from dmnplus.report.published import published
 from dmnplus.training.checkpoint import read_json
 
-SWEEPS = ("reproduce", "dmn-max")
-"""Folders of `dmnplus reproduce`, with folders of records in them."""
 COLLECTED = (".", "variants", "generated")
 """Folders of records of `dmnplus train`."""
 JOINT = "joint"
@@ -113,10 +112,12 @@ class Cell:
 def read_starts(folder: Path) -> list[Start]:
     """The bAbI starts recorded in `folder` and those of its folders that hold records of runs.
 
-    A start that is recorded twice counts once: in the folder of `dmnplus reproduce`, else where it comes first. Raises
-    `DataError` for a file that is no record, and where one task's official questions are not the same in all records.
+    What `dmnplus reproduce babi` wrote is found whatever `--out` was: `folder` itself, or a folder in it. A start that
+    is recorded twice counts once: in a folder of `dmnplus reproduce`, else where it comes first. Raises `DataError` for
+    a file that is no record, and where one task's official questions are not the same in all records.
     """
-    files = [path for name in SWEEPS for path in sorted((folder / name).rglob("*.json"))]
+    sweeps = [*sorted(folder.glob("*/*/babi-*-*.json")), *sorted(folder.glob("*/babi-*-*.json"))]
+    files = [path for path in sweeps if path.parent.name in VARIANTS]
     files += [path for name in COLLECTED for path in sorted((folder / name).glob("*.json"))]
     starts: dict[tuple[Any, ...], Start] = {}
     for path in files:

@@ -337,7 +337,7 @@ def _fingerprint(content: dict[str, Any]) -> str:
 
 def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iterator[Start]:
     """The starts of `job` that are left to train; `resume` leaves out those that are finished."""
-    splits = job.splits
+    splits, digests = job.splits, job.splits.digests()
     if not splits.validation:
         raise DataError(f"{splits.name}: no questions to validate on")
     answers, last_facts = job.config.data.answers, job.config.data.last_facts
@@ -351,7 +351,8 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
     for i, folder in enumerate(_start_folders(job)):
         record = {
             "data": splits.name,
-            **({"files": dict(splits.files)} if splits.files else {}),
+            "files": digests,
+            **({"pictures": asdict(pictures)} if pictures else {}),
             **({"sources": dict(splits.sources)} if splits.sources else {}),
             "config": plain(job.config),
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},

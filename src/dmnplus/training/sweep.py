@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from dmnplus.config import Config, parse, plain
 from dmnplus.data.example import DataError, Splits
 from dmnplus.data.generate import generate
 from dmnplus.data.pictures import Pictures
-from dmnplus.training.checkpoint import CHECKPOINT, RUN, read_json, write_json
+from dmnplus.training.checkpoint import CHECKPOINT, RUN, WEIGHTS, read_json, write_json
 from dmnplus.training.run import Job, Progress, Start, finish, measure, starts_of, train_start
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Step
@@ -83,6 +84,20 @@ def recorded(planned: Planned) -> dict[str, Any] | None:
     return record
 
 
+def check_data(record: dict[str, Any], digests: Mapping[str, str], pictures: Pictures | None, path: Path) -> None:
+    """Raises `DataError` where the record at `path` is of other questions than those of `digests`, or other `pictures`.
+
+    Records of old may not say.
+    """
+    shown = asdict(pictures.format) if pictures else None
+    for what, was, now in (
+        ("questions", record.get("files"), dict(digests)),
+        ("pictures", record.get("pictures"), shown),
+    ):
+        if was and was != now:
+            raise DataError(f"{path}: is of other {what}; give the same data, or another --out")
+
+
 def run_sweep(
     left: Sequence[Planned],
     splits: Mapping[int, Splits],
@@ -109,8 +124,7 @@ def run_sweep(
         if (planned.folder / RUN).exists():
             record = read_json(planned.folder / RUN)
             _check(planned, record, planned.folder)
-            if record.get("files", {}) != dict(splits[planned.task].files):
-                raise DataError(f"{planned.folder}: was trained on other questions; choose another folder")
+            check_data(record, splits[planned.task].digests(), pictures, planned.folder)
     by_folder = {planned.folder: planned for planned in left}
     # Trained to the end, but the sweep was stopped before its record was written.
     for planned in left:
@@ -151,6 +165,11 @@ def measure_fresh(planned: Planned, record: dict[str, Any], questions: int) -> d
     """
     if not questions or record.get("fresh", {}).get("questions") == questions:
         return record
+    if not (planned.folder / WEIGHTS).exists():
+        raise DataError(
+            f"{planned.folder}: the model of {planned} is no longer there to be measured on generated questions; leave "
+            f"--fresh out, or delete {planned.record} to train it again"
+        )
     result = measure(planned.folder, generate(planned.task, questions, seed=FRESH_SEED, split="test"))
     record = {
         **record,
