@@ -36,6 +36,7 @@ SECTIONS: dict[str, Callable[[Bench], Any]] = {
     "scaling": sections.scaling,
     "memory": sections.memory,
     "latency": sections.latency,
+    "algebra": sections.algebra,
     "input": sections.inputs,
     "long": sections.long_stories,
     "restarts": sections.restarts,

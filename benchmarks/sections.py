@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from benchmarks import memory as process
 from benchmarks.arithmetic import baseline_bytes, forward_operations, training_operations
@@ -27,6 +28,7 @@ from dmnplus.data.babi import find_babi, read_babi
 from dmnplus.data.batching import Batch, encode
 from dmnplus.data.example import DataError, iter_sentences, split_validation
 from dmnplus.data.vocabulary import Vocabulary
+from dmnplus.model.episodic_memory import AttentionGRU, EpisodicMemory
 from dmnplus.training.batched import train_together
 from dmnplus.training.metrics import evaluate
 from dmnplus.training.run import build
@@ -250,6 +252,59 @@ def latency(bench: Bench) -> Figures:
         table.add_row(name, _ms(median), _ms(worst), str(calls))
     bench.show(table)
     return found
+
+
+def algebra(bench: Bench) -> Figures:
+    """A training step with what the passes share made anew in every pass, or z written out, over the step as it is."""
+    found: Figures = []
+    table = bench.table("a training step without one saving, over the step as it is", "facts", *_UNSHARED)
+    for F in bench.pick((10, 40, 130), (40,), (4,)):
+        shape = Shape(facts=F, batch=bench.pick(128, 128, 4))
+        batch = batch_of(shape, bench.device)
+        runs: dict[str, Callable[[], object]] = {"as it is": our_step(our_network(shape, bench.device), batch)}
+        for name, change in _UNSHARED.items():
+            network = our_network(shape, bench.device)
+            assert isinstance(network.memory, EpisodicMemory)
+            change(network.memory)
+            runs[name] = our_step(network, batch)
+        times = bench.turns(runs)
+        ratios = {name: ratio(times, name, "as it is") for name in _UNSHARED}
+        found.append({**asdict(shape), **{name: Spread.of(seconds) for name, seconds in times.items()}, "over": ratios})
+        table.add_row(str(F), *(f"{spread.median:.2f}x" for spread in ratios.values()))
+    bench.show(table)
+    return found
+
+
+def _half_anew(memory: EpisodicMemory) -> None:
+    half, score = memory.gate.question_half, memory.gate.forward
+    asked: list[Tensor] = []
+
+    def keep(f_BFH: Tensor, q_BH: Tensor, mask_BF: Tensor) -> Tensor:
+        asked[:] = [q_BH]
+        return f_BFH
+
+    memory.gate.question_half = keep
+    memory.gate.forward = lambda f_BFH, _, m_BH, mask_BF: score(f_BFH, half(f_BFH, asked[0], mask_BF), m_BH, mask_BF)
+
+
+def _projection_anew(memory: EpisodicMemory) -> None:
+    episode = memory.episode
+    assert isinstance(episode, AttentionGRU)
+    project, scan = episode.project, episode.forward
+    # What is scanned is projected in every pass; what was projected before the passes is the facts themselves.
+    episode.project = lambda f_BFH: f_BFH
+    episode.forward = lambda f_BFH, g_BF, mask_BF: scan(project(f_BFH), g_BF, mask_BF)
+
+
+def _write_z(memory: EpisodicMemory) -> None:
+    memory.gate.fused = False
+
+
+_UNSHARED: dict[str, Callable[[EpisodicMemory], None]] = {
+    "the question's half of the gate in every pass": _half_anew,
+    "the facts' projections in every pass": _projection_anew,
+    "z written and kept for the backward pass": _write_z,
+}
 
 
 def inputs(bench: Bench) -> Figures:

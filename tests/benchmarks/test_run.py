@@ -20,7 +20,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
 
 def test_tables_json_and_goals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "bench.json"
-    sections = ("speed", "limit", "scaling", "latency", "input", "restarts")
+    sections = ("speed", "limit", "scaling", "latency", "algebra", "input", "restarts")
     threads = str(torch.get_num_threads())
     call(monkeypatch, "--tiny", "--threads", threads, "--out", str(out), *(f"--only={name}" for name in sections))
     report = json.loads(out.read_text())
