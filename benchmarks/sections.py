@@ -284,7 +284,9 @@ def _half_anew(memory: EpisodicMemory) -> None:
         return f_BFH
 
     memory.gate.question_half = keep
-    memory.gate.forward = lambda f_BFH, _, m_BH, mask_BF: score(f_BFH, half(f_BFH, asked[0], mask_BF), m_BH, mask_BF)
+    memory.gate.forward = lambda f_BFH, question_half_BFH, m_BH, mask_BF: score(
+        f_BFH, half(f_BFH, asked[0], mask_BF), m_BH, mask_BF
+    )
 
 
 def _projection_anew(memory: EpisodicMemory) -> None:
@@ -293,7 +295,7 @@ def _projection_anew(memory: EpisodicMemory) -> None:
     project, scan = episode.project, episode.forward
     # What is scanned is projected in every pass; what was projected before the passes is the facts themselves.
     episode.project = lambda f_BFH: f_BFH
-    episode.forward = lambda f_BFH, g_BF, mask_BF: scan(project(f_BFH), g_BF, mask_BF)
+    episode.forward = lambda x_BF2H, g_BF, mask_BF: scan(project(x_BF2H), g_BF, mask_BF)
 
 
 def _write_z(memory: EpisodicMemory) -> None:

@@ -189,13 +189,55 @@ def test_ask_reads_a_file_with_several_stories(dmnplus, trained: Path, tmp_path:
     assert "Mary went" not in result.out
 
 
+def test_ask_tells_numbered_lines_from_sentences_that_begin_with_a_number(
+    dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # The second story begins where the numbers do.
+    lines = "1 Mary went to the office.\n2 Where is Mary?\toffice\t1\n1 John went to the garden.\n2 Where is John?\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    result = dmnplus("ask", trained, "--explain")
+    assert result.status == 0
+    first, second = result.out.split("Where is John?")
+    assert "Mary went to the office." in first
+    assert "Mary went to the office." not in second
+    monkeypatch.setattr(
+        "sys.stdin", io.StringIO("Mary went to the office.\n2 men went to the garden.\nWhere is Mary?\n")
+    )
+    assert "2 men went to the garden." in dmnplus("ask", trained, "--explain").out
+
+
+def test_ask_names_facts_that_are_not_read(dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO("Mary went to the office.\n" * 72 + "Where is Mary?\n"))
+    result = dmnplus("ask", trained)
+    assert "the first 2 of 72 facts were not read: the model reads the last 70" in result.err
+
+
+def test_ask_names_the_line_in_another_encoding(dmnplus, trained: Path, tmp_path: Path):
+    story = tmp_path / "story.txt"
+    story.write_bytes("Mary went to the office.\nJosé went home.\n".encode("latin-1"))
+    result = dmnplus("ask", trained, "--story", story)
+    assert result.status == 2
+    assert "story.txt:2: is not UTF-8 text" in result.err
+
+
+def test_an_output_that_cannot_be_is_one_clear_error(dmnplus, tmp_path: Path, story_file: Path):
+    (tmp_path / "file").touch()
+    result = dmnplus(
+        "train", "babi", "--task=1", "--train", story_file, "--test", story_file, "--out", tmp_path / "file"
+    )
+    assert result.status == 2
+    assert "file: File exists" in result.err
+
+
 def test_ask_without_a_question_or_a_story_says_so(dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("Mary went to the office.\n"))
     result = dmnplus("ask", trained)
     assert result.status == 2
     assert "no question was asked" in result.err
     monkeypatch.setattr("sys.stdin", io.StringIO("Where is Mary?\n"))
-    assert "no story yet" in dmnplus("ask", trained).err
+    result = dmnplus("ask", trained)
+    assert result.status == 1
+    assert "no story yet" in result.err
 
 
 def test_demo_trains_and_explains(dmnplus):

@@ -68,6 +68,15 @@ def test_built_once_and_found_again(quick_compiler, cache, monkeypatch, caplog):
     assert {path.suffix for path in cache.iterdir()} <= {".so", ".lock"}
 
 
+def test_what_killed_builders_left_goes(quick_compiler, cache, monkeypatch):
+    old, new = cache / "kernels-abc-1234", cache / "kernels-abc-5678"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    reload(monkeypatch)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
 def test_another_compiler_or_source_or_processor_builds_anew(quick_compiler, monkeypatch):
     reload(monkeypatch)
     monkeypatch.setenv("QUICK_VERSION", "2")

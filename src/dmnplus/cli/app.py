@@ -70,16 +70,19 @@ def main() -> None:
     try:
         app(prog_name="dmnplus")
     except ValueError as error:
-        _end(error)
+        _end(str(error))
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        _end(f"{place}{error.strerror or error}")
     except RuntimeError as error:
         # Not above, since help should not wait for PyTorch.
         from dmnplus.kernels import KernelUnavailableError
 
         if not isinstance(error, KernelUnavailableError):
             raise
-        _end(error)
+        _end(str(error))
 
 
-def _end(error: Exception) -> None:
-    Console(stderr=True).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+def _end(problem: str) -> None:
+    Console(stderr=True).print(f"[bold red]error:[/] {escape(problem)}", highlight=False, soft_wrap=True)
     sys.exit(2)

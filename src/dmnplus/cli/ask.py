@@ -66,6 +66,8 @@ def ask(
             answer = _answer(answerer, facts, sentence, top, explain, console, warnings)
     if not asked:
         raise DataError("no question was asked; a question is a line that ends in a question mark")
+    if answer is None:
+        raise typer.Exit(1)
     if figure and answer:
         from dmnplus.explain import Explanation
         from dmnplus.explain.figure import draw
@@ -86,6 +88,13 @@ def _answer(
     from dmnplus.explain.trace import answer_line, attention_table, printable
 
     answer = answerer.answer(facts, question, top=top)
+    if left_out := len(facts) - len(answer.facts):
+        warnings.print(
+            f"[yellow]warning:[/] the first {left_out} of {len(facts)} facts were not read: the model reads the last "
+            f"{len(answer.facts)} (data.last_facts)",
+            highlight=False,
+            soft_wrap=True,
+        )
     warn_of_unknown_words(answer.unknown_words, warnings)
     console.print(Text(printable(question), style="dim"), soft_wrap=True)
     console.print(answer_line(answer), soft_wrap=True)

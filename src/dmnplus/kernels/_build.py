@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +41,8 @@ _FUNCTIONS = (
 _COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=off", "-fPIC", "-shared")
 # Tried in order: a compiler may come without OpenMP, or may not know the processor.
 _VARIANTS = (("-march=native", "-fopenmp"), ("-march=native", "-pthread"), ("-pthread",))
+
+_HOUR = 3600
 
 _lock = threading.Lock()
 _library: ctypes.CDLL | None = None
@@ -92,6 +95,10 @@ def _load() -> ctypes.CDLL:
                 if (library := _try_load(path)) is not None:
                     return library
                 path.unlink(missing_ok=True)
+            # What builders that were killed have left; where there are no locks another may be at work.
+            for left in folder.glob("kernels-*/"):
+                if time.time() - left.stat().st_mtime > _HOUR:
+                    shutil.rmtree(left, ignore_errors=True)
             return _open(_build(compiler, folder, stem))
     except OSError as error:
         _LOGGER.warning("cannot keep the CPU kernels in %s (%s); building them for this process", cache_folder(), error)
@@ -154,7 +161,8 @@ def _open(path: Path) -> ctypes.CDLL:
 
 
 def _build(compiler: list[str], folder: Path, stem: str) -> Path:
-    _LOGGER.info("building the CPU kernels with %s, once, into %s", compiler[0], folder)
+    # The first answer waits for it.
+    _LOGGER.warning("building the CPU kernels with %s, once, into %s; this takes some seconds", compiler[0], folder)
     with tempfile.TemporaryDirectory(prefix=f"{stem}-", dir=folder) as temporary:
         errors = ""
         for variant in _VARIANTS:
