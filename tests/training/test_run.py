@@ -19,7 +19,7 @@ from dmnplus.data.example import DataError, Splits
 from dmnplus.model import DMN, VARIANTS
 from dmnplus.training import checkpoint
 from dmnplus.training.checkpoint import CHECKPOINT, CONFIG, METRICS, RUN, VOCABULARY, WEIGHTS
-from dmnplus.training.run import Job, load_model, measure, train_runs
+from dmnplus.training.run import Job, Progress, load_model, measure, train_runs
 from tests.model.examples import moves
 
 SPLITS = Splits("moves", moves(60), moves(30, seed=1), moves(30, seed=2))
@@ -184,6 +184,86 @@ def test_resuming_with_more_starts_trains_only_the_new_ones(tmp_path: Path):
     record = run(tmp_path, starts=3, resume=True, watch=seen.append)
     assert {news.folder.name for news in seen} == {"start-3"}
     assert set(record["starts"]) == {"start-1", "start-2", "start-3"}
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _interrupt(folder: Path, **options) -> None:
+    """A run whose last start is stopped in its second epoch."""
+
+    def stop(news: Progress) -> None:
+        if news.event.epoch == 2 and news.folder.name in (folder.name, f"start-{options.get('starts')}"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, watch=stop, **options)
+
+
+OTHER_QUESTIONS = replace(SPLITS, training=moves(60, seed=3))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"config": replace(SMALL, model=replace(SMALL.model, hidden=9))}, r"model\.hidden=8 \(now 9\)"),
+        (
+            {"config": replace(SMALL, model=replace(SMALL.model, episode="soft_attention", fact_dropout=0.5))},
+            r"model\.episode=attention_gru \(now soft_attention\), model\.fact_dropout=0\.1 \(now 0\.5\)",
+        ),
+        ({"config": replace(SMALL, training=replace(SMALL.training, rate=0.5))}, r"training\.rate=0\.01 \(now 0\.5\)"),
+        ({"seed": 7}, r"seed=0 \(now 7\)"),
+        ({"splits": OTHER_QUESTIONS}, "other questions; give the same data, or another --out"),
+        ({"splits": replace(SPLITS, test=moves(30, seed=3))}, "other questions"),
+        ({"starts": 2}, "holds a run of one start; resume it without --starts"),
+    ],
+)
+def test_resuming_another_run_is_refused_and_changes_nothing(tmp_path: Path, finished: bool, other: dict, message: str):
+    (run if finished else _interrupt)(tmp_path)
+    before = _contents(tmp_path)
+    job = Job(tmp_path, SMALL, SPLITS, 0, 1)._replace(**other)
+    with pytest.raises(DataError, match=message):
+        train_runs([job], resume=True)
+    assert _contents(tmp_path) == before
+    dmnplus.load(tmp_path)
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_resuming_with_fewer_starts_is_refused_and_changes_nothing(tmp_path: Path, starts: int):
+    _interrupt(tmp_path, starts=3)
+    # Killed, it would not have published the finished starts.
+    (tmp_path / RUN).unlink()
+    before = _contents(tmp_path)
+    with pytest.raises(DataError, match="holds a run of several starts, 3 so far; give --starts 3 or more"):
+        run(tmp_path, starts=starts, resume=True)
+    with pytest.raises(DataError, match="holds a run already; give --resume"):
+        run(tmp_path, starts=starts)
+    assert _contents(tmp_path) == before
+    assert set(run(tmp_path, starts=3, resume=True)["starts"]) == {"start-1", "start-2", "start-3"}
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_starts_are_joined_or_not_as_before(tmp_path: Path, ensemble: bool):
+    run(tmp_path, starts=2, ensemble=ensemble)
+    before = _contents(tmp_path)
+    with pytest.raises(DataError, match="resume with --ensemble" if ensemble else "resume without it"):
+        run(tmp_path, starts=2, ensemble=not ensemble, resume=True)
+    assert _contents(tmp_path) == before
+    assert ("ensemble" in run(tmp_path, starts=3, ensemble=ensemble, resume=True)) == ensemble
+
+
+def test_a_record_of_old_is_resumed_where_its_data_has_the_same_name(tmp_path: Path):
+    _interrupt(tmp_path)
+    record = json.loads((tmp_path / RUN).read_text())
+    # It lacks what was not recorded then, and settings that were not there.
+    del record["files"], record["config"]["training"]["focus"]
+    (tmp_path / RUN).write_text(json.dumps(record))
+    job = Job(tmp_path, SMALL, replace(SPLITS, name="others"), 0, 1)
+    with pytest.raises(DataError, match="is of moves; resume with the same data"):
+        train_runs([job], resume=True)
+    assert run(tmp_path, resume=True)["files"] == SPLITS.digests()
 
 
 def _command(tmp_path: Path, *more: str, epochs: int) -> list[str]:

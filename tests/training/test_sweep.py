@@ -117,10 +117,10 @@ def test_other_settings_in_the_same_folders_are_an_error(tmp_path: Path):
         return resolve(variant=variant, settings=[*QUICK, "training.l2=0.5"])
 
     (changed, *_) = plan(tmp_path, config_of=other)
-    with pytest.raises(DataError, match=r"training\.l2=0\.001; give the same settings"):
+    with pytest.raises(DataError, match=r"training\.l2=0\.001 \(now 0\.5\); give the same settings"):
         recorded(changed)
     changed.record.unlink()
-    with pytest.raises(DataError, match=r"runs/dmn2/babi-1-0: is of dmn2 with training\.l2=0\.001"):
+    with pytest.raises(DataError, match=r"runs/dmn2/babi-1-0: is of training\.l2=0\.001"):
         run([changed])
 
 

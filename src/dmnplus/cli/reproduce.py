@@ -185,7 +185,8 @@ def _sweep(
     `questions_of` reads the questions by task, and says where their pictures are read from.
     """
     from dmnplus.cli.sweep_table import watching
-    from dmnplus.training.sweep import check_data, measure_fresh, recorded, run_sweep
+    from dmnplus.training.resuming import check_data
+    from dmnplus.training.sweep import measure_fresh, recorded, run_sweep
 
     records = {planned: recorded(planned) for planned in plan}
     left = [planned for planned, record in records.items() if record is None]

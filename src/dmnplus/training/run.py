@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -40,6 +40,7 @@ from dmnplus.training.checkpoint import (
 )
 from dmnplus.training.device import find_device
 from dmnplus.training.metrics import Evaluation, evaluate
+from dmnplus.training.resuming import check_data, check_settings, check_starts
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import DataConfig, Epoch, Fit, Step, Trainer
 
@@ -96,14 +97,16 @@ def train_runs(
 
     `threads` is for each process; 0 shares the machine's cores out. `together` trains the starts of a job as one
     batched model, in this process (see `train_together`). A finished or interrupted run in a job's folder is an error
-    unless `resume`. Interrupted, every folder holds the best model of the epochs finished by then. Raises `ValueError`
+    unless `resume`, and one of other settings, seeds or questions in any case (see `check_resumed`); more starts than
+    before are added. Interrupted, every folder holds the best model of the epochs finished by then. Raises `ValueError`
     for a device that is not there, `together` with several processes, and an ensemble of one start or of decoders.
     """
     device = str(find_device(device))
     if together and processes > 1:
         raise ValueError(f"starts trained together share one process, and {processes} are asked for")
     for job in jobs:
-        if not resume and (job.folder / RUN).exists():
+        # Starts that were killed are not published.
+        if not resume and [*job.folder.glob(RUN), *job.folder.glob(f"start-*/{RUN}")]:
             raise DataError(f"{job.folder} holds a run already; give --resume to go on with it, or another --out")
         if job.ensemble and job.starts == 1:
             raise ValueError("an ensemble of one start is none; give --starts")
@@ -164,13 +167,14 @@ def _prepare(start: Start) -> Trainer:
         seed=start.seed,
         metadata=weights_metadata(start.config, vocabulary, start.pictures),
     )
+    # It may refuse what is in the folder, which is then left as it is.
+    if start.resume:
+        trainer.resume()
     write_json(folder / RUN, start.record)
     write_whole(folder / CONFIG, tomli_w.dumps(plain(start.config)))
     write_json(folder / VOCABULARY, vocabulary.plain())
     if start.pictures:
         write_json(folder / PICTURES, asdict(start.pictures))
-    if start.resume:
-        trainer.resume()
     return trainer
 
 
@@ -336,8 +340,13 @@ def _fingerprint(content: dict[str, Any]) -> str:
 
 
 def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iterator[Start]:
-    """The starts of `job` that are left to train; `resume` leaves out those that are finished."""
+    """The starts of `job` that are left to train; `resume` leaves out those that are finished.
+
+    Raises `DataError` for questions that cannot be trained on, and where the folder to resume in holds another run.
+    """
     splits, digests = job.splits, job.splits.digests()
+    if resume:
+        check_resumed(job, digests)
     if not splits.validation:
         raise DataError(f"{splits.name}: no questions to validate on")
     answers, last_facts = job.config.data.answers, job.config.data.last_facts
@@ -368,6 +377,20 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
             yield Start(
                 folder, job.config, seed, vocabulary, training, validation, threads, resume, record, pictures, device
             )
+
+
+def check_resumed(job: Job, digests: Mapping[str, str]) -> None:
+    """Raises `DataError` where `job`'s folder holds a run of other settings, seeds, starts or questions (`digests`)."""
+    check_starts(job.folder, job.starts, ensemble=job.ensemble)
+    for i, folder in enumerate(_start_folders(job)):
+        if not (folder / RUN).exists():
+            continue
+        record = read_json(folder / RUN)
+        check_settings(record, job.config, job.seed + i, folder)
+        check_data(record, digests, job.pictures, folder)
+        # Records of old have no digests, but a name.
+        if "files" not in record and record.get("data") != job.splits.name:
+            raise DataError(f"{folder}: is of {record.get('data')}; resume with the same data, or give another --out")
 
 
 def vocabulary_of(splits: Splits, data: DataConfig) -> Vocabulary:

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dmnplus.config import Config, parse, plain
+from dmnplus.config import Config
 from dmnplus.data.example import DataError, Splits
 from dmnplus.data.generate import generate
 from dmnplus.data.pictures import Pictures
 from dmnplus.training.checkpoint import CHECKPOINT, RUN, WEIGHTS, read_json, write_json
-from dmnplus.training.run import Job, Progress, Start, finish, measure, starts_of, train_start
+from dmnplus.training.resuming import check_settings
+from dmnplus.training.run import Job, Progress, Start, check_resumed, finish, measure, starts_of, train_start
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import Step
 
@@ -80,22 +80,8 @@ def recorded(planned: Planned) -> dict[str, Any] | None:
     if not planned.record.exists():
         return None
     record = read_json(planned.record)
-    _check(planned, record, planned.record)
+    check_settings(record, planned.config, planned.seed, planned.record)
     return record
-
-
-def check_data(record: dict[str, Any], digests: Mapping[str, str], pictures: Pictures | None, path: Path) -> None:
-    """Raises `DataError` where the record at `path` is of other questions than those of `digests`, or other `pictures`.
-
-    Records of old may not say.
-    """
-    shown = asdict(pictures.format) if pictures else None
-    for what, was, now in (
-        ("questions", record.get("files"), dict(digests)),
-        ("pictures", record.get("pictures"), shown),
-    ):
-        if was and was != now:
-            raise DataError(f"{path}: is of other {what}; give the same data, or another --out")
 
 
 def run_sweep(
@@ -120,11 +106,8 @@ def run_sweep(
         planned.folder: Job(planned.folder, planned.config, splits[planned.task], planned.seed, 1, pictures)
         for planned in left
     }
-    for planned in left:
-        if (planned.folder / RUN).exists():
-            record = read_json(planned.folder / RUN)
-            _check(planned, record, planned.folder)
-            check_data(record, splits[planned.task].digests(), pictures, planned.folder)
+    for job in jobs.values():
+        check_resumed(job, job.splits.digests())
     by_folder = {planned.folder: planned for planned in left}
     # Trained to the end, but the sweep was stopped before its record was written.
     for planned in left:
@@ -191,23 +174,3 @@ def _record(planned: Planned, job: Job, fresh: int) -> dict[str, Any]:
     write_json(planned.record, record)
     (planned.folder / CHECKPOINT).unlink(missing_ok=True)
     return measure_fresh(planned, record, fresh)
-
-
-def _check(planned: Planned, record: dict[str, Any], path: Path) -> None:
-    try:
-        # Settings younger than the record had their default.
-        trained = parse(record["config"])
-    except (KeyError, ValueError) as error:
-        raise DataError(f"{path}: not the record of a run: {error}") from None
-    if record["seed"] != planned.seed or trained != planned.config:
-        was, wanted = plain(trained), plain(planned.config)
-        changed = [
-            f"{section}.{key}={value}"
-            for section in was
-            for key, value in was[section].items()
-            if wanted[section][key] != value
-        ]
-        raise DataError(
-            f"{path}: is of {planned.variant} with {', '.join(changed) or 'another seed'}; "
-            "give the same settings, or another --out"
-        )
