@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import json
+import math
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from dmnplus.model import VARIANTS, NetworkConfig
 from dmnplus.training.trainer import DataConfig, TrainingConfig
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +100,28 @@ def resolve(
 
 def parse(tree: Mapping[str, Any]) -> Config:
     """A config from its plain form (see `plain`). Raises `ValueError` for unknown keys and wrong values."""
-    _reject_unknown(tree, where="config")
+    _check_keys(tree, where="config")
     try:
-        return TypeAdapter(Config).validate_python(tree)
+        config = TypeAdapter(Config).validate_python(tree)
     except ValidationError as error:
-        problems = [f"{'.'.join(map(str, e['loc']))} is {e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise ValueError("; ".join(problem.replace("Value error, ", "") for problem in problems)) from None
+        raise ValueError("; ".join(map(_problem, error.errors()))) from None
+    for section, values in plain(config).items():
+        for key, value in values.items():
+            # No comparison finds nan out of range.
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{section}.{key} is {value}; it takes finite numbers")
+    return config
+
+
+def _problem(error: ErrorDetails) -> str:
+    if error["type"] == "value_error":
+        # Of the sections' own checks, which name the key.
+        return error["msg"].removeprefix("Value error, ")
+    section, key = map(str, error["loc"][:2])
+    says = error["msg"]
+    if error["type"] == "tuple_type":
+        says = f"it takes a list, as in {section}.{key}={json.dumps(plain(Config())[section][key])}"
+    return f"{'.'.join(map(str, error['loc']))} is {error['input']!r}: {says}"
 
 
 def plain(config: Config) -> dict[str, dict[str, Any]]:
@@ -143,22 +164,25 @@ def _parse_value(text: str) -> Any:
 
 
 def _merge(tree: dict[str, Any], changes: Mapping[str, Any], where: str) -> None:
-    _reject_unknown(changes, where)
+    _check_keys(changes, where)
     for section, values in changes.items():
         tree.setdefault(section, {}).update(values)
 
 
-def _reject_unknown(tree: Mapping[str, Any], where: str) -> None:
-    sections = {f.name: {g.name for g in fields(f.default_factory)} for f in fields(Config)}  # pyright: ignore
+def _check_keys(tree: Mapping[str, Any], where: str) -> None:
+    """Raises `ValueError` for unknown keys, and for booleans in the place of numbers, as which Python takes them."""
+    sections = {f.name: {g.name: g.type for g in fields(f.default_factory)} for f in fields(Config)}  # pyright: ignore
     known = [f"{section}.{key}" for section, keys in sections.items() for key in sorted(keys)]
     for section, values in tree.items():
         if section not in sections:
             raise ValueError(f"{where}: unknown section {section!r}; {_nearest(section, sections)}")
         if not isinstance(values, Mapping):
             raise ValueError(f"{where}: {section} is a section, as in {section}.{min(sections[section])}=...")
-        for key in values:
+        for key, value in values.items():
             if key not in sections[section]:
                 raise ValueError(f"{where}: unknown key {section}.{key}; {_nearest(f'{section}.{key}', known)}")
+            if isinstance(value, bool) and sections[section][key] in ("int", "float"):
+                raise ValueError(f"{where}: {section}.{key} is {str(value).lower()}; it takes a number")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -126,6 +126,18 @@ def test_train_eval_and_ask(dmnplus, tmp_path: Path, story_file: Path, monkeypat
     assert dmnplus("eval", run, story_file).out.count("pass") >= 1
 
 
+def test_ctrl_c_before_the_first_epoch_has_ended_promises_no_model(
+    dmnplus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dmnplus.training.run.train_start", stop)
+    result = dmnplus("train", "babi", "--task", "1", "--train", "generated:40", "--out", tmp_path / "run")
+    assert result.status == 130
+    assert "there is no model yet, and --resume begins again" in result.err
+
+
 def test_several_tasks_get_a_folder_each(dmnplus, tmp_path: Path, story_file: Path):
     sources = [f"--{split}={story_file}" for split in ("train", "valid", "test")]
     quick = ["--set=model.hidden=8", "--set=training.epochs=1"]

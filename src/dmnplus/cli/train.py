@@ -228,6 +228,7 @@ def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | N
 def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool, device: str, together: bool) -> None:
     """Train what is planned, by name, with its progress and its results on the terminal."""
     from dmnplus.cli.progress import watching
+    from dmnplus.training.files import WEIGHTS
     from dmnplus.training.run import train_runs
 
     console = Console()
@@ -248,12 +249,11 @@ def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool, devic
                 watch=watch,
             )
     except KeyboardInterrupt:
-        folders = ", ".join(map(str, names))
-        Console(stderr=True).print(
-            f"stopped; {folders} holds the best model of the finished epochs, and --resume goes on from there",
-            highlight=False,
-            soft_wrap=True,
-        )
+        folders = ", ".join(str(folder) for folder in names if (folder / WEIGHTS).exists())
+        left = f"{folders} holds the best model of the finished epochs, and --resume goes on from there"
+        if not folders:
+            left = "no epoch was finished, so there is no model yet, and --resume begins again"
+        Console(stderr=True).print(f"stopped; {left}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     console.print(results_table([*planned], records))
     for folder in names:
