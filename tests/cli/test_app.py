@@ -167,6 +167,9 @@ def test_eval_prints_accuracy_types_and_attention(dmnplus, trained: Path, story_
     assert "where" in result.out
     assert "precision" in result.out
     assert "recall" in result.out
+    # The file does not say which task it is, the run's record does.
+    assert "babi/1 where" in result.out
+    assert "babi/6 where" in dmnplus("eval", trained, story_file, "--task", 6).out
     figures = json.loads(dmnplus("eval", trained, story_file, "--json").out)
     assert figures["accuracy"] == 1
     assert figures["attention"]["recall"] > 0.5
@@ -177,6 +180,14 @@ def test_eval_on_generated_stories_counts_answers_never_seen(dmnplus, trained: P
     result = dmnplus("eval", trained, "generated:50:3")
     assert result.status == 0, result.err
     assert "of them with answers never seen in training" in result.out
+    assert ", loss " in result.out
+    result = dmnplus("eval", trained, "generated:20:3", "--task", 16)
+    assert "20 of them with answers never seen in training" in result.out
+    assert ", loss " not in result.out
+    result = dmnplus("eval", trained, "generated:50:3", "--split", "valid", "--images", ".")
+    assert result.status == 2
+    assert "--images, --split: without effect here" in result.err
+    assert "generated:50:3 is read whole" in result.err
 
 
 def test_ask_reads_a_story_and_explains(dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch):

@@ -27,15 +27,18 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def daquar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Twelve photos of one colour each, in the official layout."""
+    """Photos of one colour each, in the official layout: twelve to train on, one to test on."""
     folder = tmp_path_factory.mktemp("daquar")
     (folder / "images").mkdir()
     lines = []
-    for number in range(1, 13):
+    for number in range(1, 14):
         colour = ("red", "blue")[number % 2]
         Image.new("RGB", (56, 42), colour).save(folder / "images" / f"image{number}.jpg")
         lines += [f"what colour is the wall in the image{number} ?", colour]
+    lines = [*lines[:-2], "what is in the image2 ?", "chair, table"]
     (folder / "qa.894.raw.train.txt").write_text("".join(f"{line}\n" for line in lines))
+    lines = ["what colour is the wall in the image13 ?", "blue", "what is in the image13 ?", "table, chair"]
+    (folder / "qa.894.raw.test.txt").write_text("".join(f"{line}\n" for line in lines))
     return folder
 
 
@@ -45,6 +48,11 @@ def test_scenes_are_trained_on_evaluated_and_asked(dmnplus, scenes: Path, tmp_pa
     assert result.status == 0, result.err
     assert "most frequent answer: accuracy" in result.out
     assert json.loads((run / "pictures.json").read_text())["kind"] == "pixels"
+    result = dmnplus("eval", run, scenes)
+    assert f"questions of scenes in {scenes / 'test' / 'questions.jsonl'}\n20 questions" in result.out
+    assert "60 questions" in dmnplus("eval", run, scenes, "--split", "train").out
+    result = dmnplus("eval", run, scenes, "--images", scenes, "--language", "en")
+    assert "--images, --language: without effect here, as the run was trained on scenes; leave it out" in result.err
     result = dmnplus("eval", run, scenes, "--json")
     assert result.status == 0, result.err
     kinds = {kind.partition(" ")[0] for kind in json.loads(result.out)["by_kind"]}
@@ -109,6 +117,28 @@ def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_pat
     assert "the model was trained on" in result.err
 
 
+@pytest.mark.parametrize("answer", ["class", "words"])
+def test_daquar_is_evaluated_on_its_test_questions(dmnplus, daquar: Path, tmp_path: Path, answer: str):
+    train = ("train", "pictures", "daquar", "--data", daquar, *SMALL, "--set", f"model.answer={answer}")
+    result = dmnplus(*train, "--out", tmp_path / "one")
+    assert result.status == 0, result.err
+    assert "1 questions with answers of several words are left out; --several-words takes them in" in result.out
+    assert f"1 pictures that no question here asks about are ignored (first: {daquar}/images/image13.jpg)" in result.out
+    result = dmnplus("eval", tmp_path / "one", daquar)
+    assert "qa.894.raw.test.txt but for 1 with answers of several words (--several-words)\n1 questions" in result.out
+    assert "2 questions" in dmnplus("eval", tmp_path / "one", daquar, "--several-words").out
+    result = dmnplus("eval", tmp_path / "one", daquar, "--split", "train")
+    assert "qa.894.raw.train.txt but for 1 with answers of several words (--several-words)\n12 questions" in result.out
+    result = dmnplus("eval", tmp_path / "one", daquar / "qa.894.raw.test.txt", "--split", "train")
+    assert "is a file, and read whole; leave --split out" in result.err
+    # A run with such answers is measured on such.
+    result = dmnplus(*train, "--several-words", "--out", tmp_path / "several")
+    assert result.status == 0, result.err
+    assert "left out" not in result.out
+    assert "2 questions" in dmnplus("eval", tmp_path / "several", daquar).out
+    assert "1 questions" in dmnplus("eval", tmp_path / "several", daquar, "--single-word").out
+
+
 def test_the_ablation_on_daquar(dmnplus, daquar: Path, tmp_path: Path):
     arguments = ("reproduce", "daquar", "--data", daquar, "--variants=dmn2,dmn+", "--divisions=2", *SMALL)
     places = ("--out", tmp_path / "results" / "daquar", "--work", tmp_path / "runs")
@@ -132,6 +162,10 @@ def test_vqa_is_trained_blind_and_its_answers_are_written(dmnplus, tmp_path: Pat
         people = {n: rare.get(n, ["yes"] * 6 + ["no"] * 4) for n in numbers}
         write_json(data / f"questions_{split}.json", questions)
         write_json(data / f"annotations_{split}.json", {"annotations": [vqa_annotation(n, people[n]) for n in numbers]})
+    result = dmnplus("train", "pictures", "vqa", "--data", data, "--out", run, *SMALL)
+    assert result.status == 2
+    assert "has no photos for its train questions" in result.err
+    assert "or give --blind" in result.err
     trained = ("train", "pictures", "vqa", "--data", data, "--blind", "--out", run, *SMALL)
     result = dmnplus(*trained, "--set", "data.answers=1")
     assert result.status == 0, result.err
@@ -141,6 +175,9 @@ def test_vqa_is_trained_blind_and_its_answers_are_written(dmnplus, tmp_path: Pat
     # Six of ten say what the model says: fully right; of question 7, nobody does.
     assert json.loads(result.out)["vqa"]["overall"] == pytest.approx(39 / 40)
     assert json.loads(results.read_text())[0] == {"question_id": 1, "answer": "yes"}
+    result = dmnplus("eval", run, data)
+    assert "VQA accuracy: 97.50% (yes/no 97.50%)" in result.out
+    assert ["is", "it", "40", "97.50%"] in [line.split() for line in result.out.splitlines()]
     questions = data / "questions_val.json"
     result = dmnplus("eval", run, "--questions", questions)
     assert result.status == 2

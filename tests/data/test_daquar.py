@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dmnplus.data.daquar import read_daquar
+from dmnplus.data.daquar import count_several_words, read_daquar
 from dmnplus.data.example import DataError, Example, Picture, Source, iter_pictures, split_by_picture
 from dmnplus.data.reading import pictures_without_questions
 from tests.data.pictures import daquar, refusal, touch
@@ -36,6 +36,7 @@ def test_photo_question_and_answer(tmp_path: Path) -> None:
 def test_answers_of_several_words_are_an_option(tmp_path: Path) -> None:
     examples = read_daquar(daquar(tmp_path, TEXT), single_word=False)
     assert [example.answer for example in examples] == [("book", "scissor"), ("night_stand",), ("4",)]
+    assert count_several_words(tmp_path) == 1
 
 
 def test_a_folder_with_the_official_names(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_no_photos_at_all(tmp_path: Path) -> None:
 def test_photos_without_questions_are_reported(tmp_path: Path) -> None:
     file = daquar(tmp_path, TEXT)
     touch(tmp_path / "images", ["image5.png", "Thumbs.db"])
-    assert pictures_without_questions(read_daquar(file), tmp_path / "images") == ["image5.png"]
+    assert pictures_without_questions(read_daquar(file)) == [tmp_path / "images" / "image5.png"]
 
 
 def questions(*pictures: str) -> list[Example]:
@@ -160,7 +161,8 @@ def test_the_real_file(data_root: Path) -> None:
     single = read_daquar(folder)
     assert len(single) / len(examples) == pytest.approx(0.905, abs=0.001)
     assert Counter(example.answer for example in single).most_common(1) == [(("2",), 272)]
-    assert pictures_without_questions(examples, folder / "images") == ["image366.jpg"]
+    assert len(examples) - len(single) == count_several_words(folder)
+    assert pictures_without_questions(examples) == [folder / "images" / "image366.jpg"]
     assert not [example for example in examples if re.search(r"image\s?\d", example.question)]
     training, validation = split_by_picture(single)
     assert len(training) + len(validation) == len(single)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ def nlvr(folder: Path, lines: list[str], split: str = "dev") -> Path:
     (folder / split).mkdir(exist_ok=True)
     (folder / split / f"{split}.json").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def test_another_archive_is_named_and_not_where_it_was_unpacked(tmp_path: Path) -> None:
+    archive = tmp_path / "other.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(touch(tmp_path / "other", ["a.txt"]), "other")
+    text = refusal(lambda: read_nlvr(archive, "dev", folder=tmp_path / "cache"), tmp_path)
+    assert text.startswith("other.tar.gz: no dev/dev.json is there; fetch it")
 
 
 def test_three_boxes_sentence_and_label(tmp_path: Path) -> None:
@@ -77,7 +86,9 @@ def test_a_picture_is_missing(tmp_path: Path) -> None:
     assert text.startswith("dev/dev.json:2: the picture dev-7-1-3.png of 7-1 is not in dev/images/0")
     images.rename(images.with_name("1"))
     assert refusal(lambda: read_nlvr(tmp_path, "dev"), tmp_path).startswith("dev/images/0: no folder of pictures")
-    assert refusal(lambda: read_nlvr(tmp_path, "test"), tmp_path).startswith("test/test.json: no such file")
+    assert refusal(lambda: read_nlvr(tmp_path, "test"), tmp_path).endswith(
+        ": no test/test.json is there; fetch it from https://github.com/lil-lab/nlvr (folder nlvr)"
+    )
 
 
 def test_the_real_archive(data_root: Path, tmp_path: Path) -> None:

@@ -58,8 +58,10 @@ def test_the_names_of_the_photos(tmp_path: Path) -> None:
     for questions in (plain, official):
         examples = read_vqa(questions, pictures=photos)
         assert examples[0].facts == (Picture(str(photos / COCO.format(9))),)
-        assert pictures_without_questions(examples, photos) == [COCO.format(5)]
+        assert pictures_without_questions(examples) == [photos / COCO.format(5)]
     assert read_vqa(official)[0].facts == (Picture(COCO.format(9)),)
+    # Names alone are not looked for.
+    assert pictures_without_questions(read_vqa(official)) == []
 
 
 def test_a_test_set_has_no_answers(files: tuple[Path, Path]) -> None:

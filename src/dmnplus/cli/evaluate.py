@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,15 +17,21 @@ from rich.table import Table
 
 from dmnplus.cli.model_names import Model, Run, find_model
 from dmnplus.cli.own_data import questions_to_measure
-from dmnplus.cli.picture_data import DATASETS, read_questions, without_pictures
+from dmnplus.cli.picture_data import DATASETS, SEVERAL_WORDS, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import find_babi, read_babi, read_babi_file
+from dmnplus.data.daquar import count_several_words
 from dmnplus.data.example import DataError, Example, iter_pictures
-from dmnplus.data.vqa import read_annotations, vqa_files, write_results
+from dmnplus.data.vqa import Annotation, read_annotations, vqa_files, write_results
 
 if TYPE_CHECKING:
     from dmnplus.training.metrics import Evaluation
     from dmnplus.training.trainer import DataConfig
+    from dmnplus.training.vqa_accuracy import VQAAccuracy
+
+# Of VQA's 65.
+_QUESTION_TYPES = 10
+_SOURCES = ("generated:", "official:")
 
 
 def evaluate_run(
@@ -48,8 +56,23 @@ def evaluate_run(
         Path | None, typer.Option(help="The backbone's weights, to make regions that --features does not give.")
     ] = None,
     task: Annotated[int | None, typer.Option(help="bAbI task; default: the one the run was trained on.")] = None,
-    split: Annotated[str, typer.Option(help="train, valid or test; of own data also all.")] = "test",
-    language: Annotated[str, typer.Option(help="Folder of the archive: en, en-10k, hn, shuffled, ...")] = "en-10k",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="train, valid or test (the default); of own data also all; of pictures the data set's own names, as "
+            "dev for NLVR and val (the default) for VQA."
+        ),
+    ] = None,
+    language: Annotated[
+        str | None, typer.Option(help="Folder of the archive: en, en-10k (the default), hn, shuffled, ...")
+    ] = None,
+    several_words: Annotated[
+        bool | None,
+        typer.Option(
+            "--several-words/--single-word",
+            help="DAQUAR: take in answers of several words, or leave them out. Default: as for training.",
+        ),
+    ] = None,
     beams: Annotated[
         int | None, typer.Option(min=1, help="Beams of a decoder of words; 1 is greedy. Default: the run's.")
     ] = None,
@@ -72,21 +95,41 @@ def evaluate_run(
     if beams is not None:
         model.config = replace(model.config, beams=beams)
     dataset = trained_on(folder)
-    if results is not None and dataset != "vqa":
-        raise DataError(f"--results is the format of VQA, and the run was trained on {dataset or 'other data'}")
+    named = str(questions) if questions else data
+    on_babi = dataset not in (*DATASETS, "own")
+    whole = on_babi and named is not None and _read_whole(named)
+    regions = model.pictures is not None and model.pictures.kind == "regions"
+    unused = {
+        "--results": results is not None and dataset != "vqa",
+        "--annotations": annotations is not None and dataset != "vqa",
+        "--images": images is not None and dataset not in ("daquar", "vqa"),
+        "--features": features is not None and model.pictures is None,
+        "--weights": weights is not None and not regions,
+        "--several-words": several_words is not None and dataset != "daquar",
+        "--task": task is not None and not on_babi,
+        "--split": split is not None and whole,
+        "--language": language is not None and (whole or not on_babi),
+    }
+    if options := [option for option, without_effect in unused.items() if without_effect]:
+        why = f"the run was trained on {dataset or 'text'}" + (f", and {named} is read whole" if whole else "")
+        raise DataError(f"{', '.join(options)}: without effect here, as {why}; leave it out")
     console = Console()
-    source = questions or (Path(data) if data else None)
+    source = Path(named) if named else None
     if dataset == "vqa" and source is not None and source.is_dir():
-        source, annotations, photos = vqa_files(source, "val")
-        images = images or photos
-    if dataset in (*DATASETS, "own"):
-        examples, described = read_data(folder, config.data, source, split, images=images, annotations=annotations)
+        source, annotations, photos = vqa_files(source, split or "val")
+        split, images = None, images or photos
+    if dataset == "vqa" and model.pictures is not None and images is None and features is None:
+        raise DataError("the run looks at photos, and none are beside the questions; give --images DIR")
+    if on_babi:
+        examples = _read(folder, named, task, split, language)
+    else:
+        examples, described = read_data(
+            folder, config.data, source, split, images=images, annotations=annotations, several_words=several_words
+        )
         if model.pictures is None and dataset != "own":
             examples = without_pictures(examples)
-        if dataset == "own" and not as_json:
-            console.print(described, highlight=False, soft_wrap=True)
-    else:
-        examples = _read(folder, str(questions) if questions else data, task, split, language)
+        if not as_json:
+            console.print(described, highlight=False, soft_wrap=True, markup=False)
     pictures = open_pictures(
         iter_pictures(examples),
         size=config.data.image_size,
@@ -110,9 +153,8 @@ def evaluate_run(
         raise DataError("the questions have no answers to compare with; give --annotations, or --results to write them")
     result = evaluate(model, encoded, examples)
     wups = _wups(answered, examples) if dataset == "daquar" else None
-    consensus = None
-    if dataset == "vqa" and annotations:
-        consensus = vqa_accuracy(by_id, read_annotations(annotations))
+    people = read_annotations(annotations) if annotations else {}
+    consensus = vqa_accuracy(by_id, people) if people else None
     if as_json:
         more = {"wups": wups, "vqa": consensus and asdict(consensus)}
         typer.echo(json.dumps(result.to_json() | {name: value for name, value in more.items() if value}, indent=2))
@@ -121,20 +163,23 @@ def evaluate_run(
     for threshold, score in (wups or {}).items():
         console.print(f"WUPS at {threshold}: {score:.2%}", highlight=False)
     if consensus:
-        by_type = ", ".join(f"{kind} {score:.2%}" for kind, score in consensus.by_answer_type.items())
-        console.print(f"VQA accuracy: {consensus.overall:.2%} ({by_type})", highlight=False, soft_wrap=True)
+        _print_consensus(console, consensus, people)
 
 
 def read_data(
     run: Path,
     config: DataConfig,
     source: Path | None,
-    split: str = "test",
+    split: str | None = None,
     *,
     images: Path | None = None,
     annotations: Path | None = None,
+    several_words: bool | None = None,
 ) -> tuple[list[Example], str]:
-    """The questions in `source` of the data that a run was trained on, own or with pictures, and what they are."""
+    """The questions in `source` of the data that a run was trained on, own or with pictures, and what they are.
+
+    Of DAQUAR those with answers of several words, too, if `several_words`, or if it is None and training had them.
+    """
     from dmnplus.training.checkpoint import RUN, read_json
 
     dataset = trained_on(run)
@@ -142,8 +187,16 @@ def read_data(
         what = "the file to measure on" if dataset == "own" else "--questions FILE or the data set's folder"
         raise DataError(f"the run was trained on {dataset} data; give {what}")
     if dataset == "own":
-        return questions_to_measure(source, read_json(run / RUN).get("files", {}), config, split)
-    return read_questions(dataset, source, images=images, annotations=annotations), f"test questions of {dataset}"
+        return questions_to_measure(source, read_json(run / RUN).get("files", {}), config, split or "test")
+    if several_words is None:
+        several_words = SEVERAL_WORDS in read_json(run / RUN)["data"]
+    examples = read_questions(
+        dataset, source, split, images=images, annotations=annotations, several_words=several_words
+    )
+    described = f"questions of {dataset} in {', '.join(sorted({example.source.file for example in examples}))}"
+    if dataset == "daquar" and not several_words and (left := count_several_words(source, split or "test")):
+        described += f" but for {left} with answers of several words (--several-words)"
+    return examples, described
 
 
 def _wups(answers: Sequence[tuple[str, ...]], examples: Sequence[Example]) -> dict[str, float] | None:
@@ -165,14 +218,23 @@ def trained_on(run: Path) -> str:
     return str(read_json(run / RUN).get("data", "")).partition(" ")[0] if (run / RUN).exists() else ""
 
 
-def _read(run: Path, data: str | None, task: int | None, split: str, language: str) -> list[Example]:
+def _read_whole(data: str) -> bool:
+    """Whether `data` is a file or another source of bAbI questions that has no parts to choose from."""
+    if data.startswith(_SOURCES):
+        return True
+    return Path(data).is_file() and not data.endswith((".tar.gz", ".tgz", ".tar"))
+
+
+def _read(run: Path, data: str | None, task: int | None, split: str | None, language: str | None) -> list[Example]:
     if task is not None:
         parse_tasks(str(task))
-    path = Path(data) if data and not data.startswith(("generated:", "official:")) else None
-    if path is not None and path.is_file() and not path.name.endswith((".tar.gz", ".tgz", ".tar")):
-        return read_babi_file(path)
-    task = task or _trained_task(run)
-    return read_source(data, task) if data and path is None else read_babi(find_babi(path), task, split, language)
+    if data is None or not _read_whole(data):
+        archive = find_babi(Path(data) if data else None)
+        return read_babi(archive, task or _trained_task(run), split or "test", language or "en-10k")
+    if data.startswith(_SOURCES):
+        return read_source(data, task or _trained_task(run))
+    kind = f"babi/{task}" if task else trained_on(run)
+    return read_babi_file(Path(data), kind if re.fullmatch(r"babi/\d+", kind) else "babi")
 
 
 def _trained_task(run: Path) -> int:
@@ -184,9 +246,10 @@ def _trained_task(run: Path) -> int:
 
 def _print(console: Console, result: Evaluation) -> None:
     lost = f", {result.unanswerable} of them with answers never seen in training" if result.unanswerable else ""
+    # An answer that was never seen carries no loss.
+    loss = f", loss {result.loss:.4f}" if result.unanswerable < result.questions else ""
     console.print(
-        f"{result.questions} questions{lost}: accuracy {result.accuracy:.2%}, error {result.error:.2%}, "
-        f"loss {result.loss:.4f}",
+        f"{result.questions} questions{lost}: accuracy {result.accuracy:.2%}, error {result.error:.2%}{loss}",
         highlight=False,
     )
     kinds = Table("type of question", "questions", "error", box=None, header_style="dim")
@@ -206,6 +269,18 @@ def _print(console: Console, result: Evaluation) -> None:
     for t, score in enumerate(attention.passes):
         passes.add_row(str(t + 1), f"{score.top_fact:.1%}", f"{score.mass:.1%}")
     console.print(passes)
+
+
+def _print_consensus(console: Console, consensus: VQAAccuracy, annotations: Mapping[int, Annotation]) -> None:
+    by_type = ", ".join(f"{kind} {score:.2%}" for kind, score in consensus.by_answer_type.items())
+    console.print(f"VQA accuracy: {consensus.overall:.2%} ({by_type})", highlight=False, soft_wrap=True)
+    counts = Counter(annotation.question_type for annotation in annotations.values())
+    kinds = Table("question type", "questions", "VQA accuracy", box=None, header_style="dim")
+    for kind, count in counts.most_common(_QUESTION_TYPES):
+        kinds.add_row(kind, str(count), f"{consensus.by_question_type[kind]:.2%}")
+    console.print(kinds)
+    if len(counts) > _QUESTION_TYPES:
+        console.print(f"the commonest {_QUESTION_TYPES} of {len(counts)}; --json has all", highlight=False)
 
 
 def _large_kinds(result: Evaluation) -> dict[str, tuple[int, float]]:

@@ -11,7 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from dmnplus.cli.own_data import divided, own_config, read_files, remarks
-from dmnplus.cli.picture_data import DATASETS, picture_splits, splits_without_pictures
+from dmnplus.cli.picture_data import (
+    DATASETS,
+    picture_remarks,
+    picture_splits,
+    require_photos,
+    splits_without_pictures,
+)
 from dmnplus.cli.sources import babi_splits, joint_splits, paper_splits, parse_tasks
 from dmnplus.data.example import DataError, Splits, iter_pictures
 from dmnplus.data.own import KINDS_OF_FILE, own_splits, require, shared_stories
@@ -134,6 +140,9 @@ def train_pictures(
     hold_out: Annotated[
         float, typer.Option(min=0, max=0.9, help="DAQUAR: share of the training photos to measure on.")
     ] = 0.0,
+    several_words: Annotated[
+        bool, typer.Option("--several-words", help="DAQUAR: take in questions with answers of several words.")
+    ] = False,
     variant: Variant = "dmn+",
     recipe: Recipe = None,
     settings: Settings = None,
@@ -156,13 +165,21 @@ def train_pictures(
     from dmnplus.training.run import Job
 
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
-    share, split_seed = config.data.validation_share, config.data.split_seed
-    splits = picture_splits(dataset, data, validation_share=share, hold_out=hold_out, seed=split_seed)
+    if dataset == "vqa" and not blind and features is None:
+        require_photos(data)
+    splits = picture_splits(
+        dataset,
+        data,
+        validation_share=config.data.validation_share,
+        hold_out=hold_out,
+        seed=config.data.split_seed,
+        several_words=several_words,
+    )
     if blind:
         splits = splits_without_pictures(splits)
     pictures = _open(splits, config, features)
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
-    for line in baselines(splits):
+    for line in (*picture_remarks(dataset, data, splits, several_words=several_words), *baselines(splits)):
         typer.echo(line)
     job = Job(folder, config, splits, seed, starts, pictures, ensemble)
     _train({dataset: job}, jobs, threads, resume, device, together)

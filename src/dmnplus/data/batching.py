@@ -321,7 +321,8 @@ def _number(fact: Fact, sentences: _Sentences, cast: Cast, pictures: Pictures | 
     if isinstance(fact, str):
         return sentences.number(fact, cast)
     if pictures is None:
-        raise DataError(f"{example.source}: {fact} is a picture, and this model reads text only")
+        where = f"{example.source}: " if example.source.file else ""
+        raise DataError(f"{where}{fact} is a picture, and this model reads text only")
     return -1 - pictures.index(fact)
 
 

@@ -46,11 +46,8 @@ def read_daquar(
     too. `pictures` is the folder of the photos where it is not beside the file. The source's line is the question's.
     Raises DataError with file and line.
     """
-    file = path / FILE_NAME.format(split=split) if path.is_dir() else path
-    # Not splitlines(): it would split at more than line ends.
-    lines = [line.rstrip("\r") for line in read_text(file, GET_HINT).split("\n")]
-    while lines and not lines[-1].strip():
-        lines.pop()
+    file = _file(path, split)
+    lines = _lines(file)
     blank = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
     if blank:
         raise DataError(f"{file}:{blank}: is blank; questions and answers alternate without blank lines")
@@ -76,8 +73,25 @@ def read_daquar(
             raise DataError(f"{source}: asks about {name}, but {folder} has no {name}.jpg or {name}.png; {GET_HINT}")
         examples.append(Example(facts=(Picture(str(folder / found)),), question=question, answer=answer, source=source))
     if not examples:
-        raise DataError(f"{file}: holds no question with one answer word; ask for answers of several words too")
+        raise DataError(f"{file}: holds no question with one answer word; --several-words takes in the others")
     return examples
+
+
+def count_several_words(path: Path, split: str = "train") -> int:
+    """How many questions of a file that `read_daquar` reads have answers of several words."""
+    return sum("," in answer for answer in _lines(_file(path, split))[1::2])
+
+
+def _file(path: Path, split: str) -> Path:
+    return path / FILE_NAME.format(split=split) if path.is_dir() else path
+
+
+def _lines(file: Path) -> list[str]:
+    # Not splitlines(): it would split at more than line ends.
+    lines = [line.rstrip("\r") for line in read_text(file, GET_HINT).split("\n")]
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return lines
 
 
 def _picture_folder(beside: Path) -> Path:

@@ -33,6 +33,8 @@ def read_nlvr(path: Path, split: str, *, folder: Path | None = None) -> list[Exa
     """
     root = unpacked(path, folder)
     file = root / split / f"{split}.json"
+    if not file.is_file():
+        raise DataError(f"{path}: no {split}/{split}.json is there; {GET_HINT}")
     names: dict[str, set[str]] = {}
     lines: dict[str, int] = {}
     examples: list[Example] = []

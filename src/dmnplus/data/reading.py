@@ -94,10 +94,11 @@ def unpacked(path: Path, folder: Path | None = None) -> Path:
     return folder
 
 
-def pictures_without_questions(examples: Sequence[Example], folder: Path) -> list[str]:
-    """The picture files in `folder` that no question is about, sorted. They are allowed; readers ignore them."""
-    asked = {Path(picture.path).name for picture in iter_pictures(examples)}
-    return sorted(name for name in picture_names(folder) if name not in asked)
+def pictures_without_questions(examples: Sequence[Example]) -> list[Path]:
+    """The picture files beside those of `examples` that no question is about, sorted. Readers ignore them."""
+    asked = {Path(picture.path) for picture in iter_pictures(examples)}
+    folders = {path.parent for path in asked if path.is_file()}
+    return sorted({folder / name for folder in folders for name in picture_names(folder)} - asked)
 
 
 def picture_names(folder: Path) -> set[str]:

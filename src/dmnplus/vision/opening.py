@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dmnplus.data.example import DataError, Picture
+from dmnplus.data.example import WHOLE, DataError, Picture
 from dmnplus.data.location import cache_folder
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.vision.backbones import OFFICIAL, Backbone, load_backbone
@@ -42,6 +42,9 @@ def open_pictures(
         features = _extract(pictures, wanted, weights)
     elif store is not None:
         features = FeatureStore.open(store)
+        # A store hardly ever holds parts of pictures, as NLVR's boxes are: said before anything long.
+        if part := next((picture for picture in pictures if picture.box != WHOLE), None):
+            features.index(part)
     else:
         return Pixels(pictures, size=wanted.size if wanted else size, grid=wanted.rows if wanted else grid)
     if wanted is not None and features.format != wanted:

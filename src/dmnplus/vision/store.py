@@ -121,10 +121,12 @@ class FeatureStore:
         if row is None:
             same = self._rows_by_file.get(endings[-1], []) if endings else []
             if not same:
-                part = " this part of" if box else ""
-                raise DataError(
-                    f"{picture}: the store {self.path} does not hold{part} it; make one with it, or another"
-                )
+                if box:
+                    raise DataError(
+                        f"{picture}: the store {self.path} does not hold this part of it; `dmnplus features` reads "
+                        "whole pictures only, and parts are read from pixels: leave --features out"
+                    )
+                raise DataError(f"{picture}: the store {self.path} does not hold it; make one with it, or another")
             if len(same) > 1:
                 names = ", ".join(self.names[row] for row in same[:3])
                 raise DataError(f"{picture}: the store {self.path} holds several: {names}; give more of the path")
