@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dmnplus.cli.evaluate import _large_kinds
+from dmnplus.cli.sources import babi_splits
 from dmnplus.data.scenes import read_scenes
 from dmnplus.model import VARIANTS
 from dmnplus.training.metrics import Evaluation
@@ -158,6 +159,35 @@ def test_one_model_for_several_tasks(dmnplus, tmp_path: Path):
         "babi/15 what": 10,
     }
     assert "| babi/15 | 10 |" in dmnplus("results", tmp_path / "run", "--by-type").out.replace("dmn+ | ", "")
+    for more, kinds in (((), {"babi/1 where", "babi/15 what"}), (("--task", "15"), {"babi/15 what"})):
+        measured = dmnplus("eval", tmp_path / "run", "generated:10:2", *more, "--json")
+        assert json.loads(measured.out)["by_kind"].keys() == kinds, measured.err
+    folder = tmp_path / "made"
+    dmnplus("data", "generate", folder, "--task", "1,15", "--questions", "10", "--test", "10")
+    assert json.loads(dmnplus("eval", tmp_path / "run", folder, "--json").out)["questions"] == 20
+    assert json.loads(dmnplus("eval", tmp_path / "run", folder, "--task", "1", "--json").out)["questions"] == 10
+
+
+def test_generated_stories_are_others_for_each_part():
+    named = ["generated:40"]
+    splits = babi_splits(1, None, "en-10k", 0.1, named, named, named)
+    parts = [{example.facts for example in part} for part in (splits.training, splits.validation, splits.test)]
+    assert len(set.union(*parts)) == sum(map(len, parts))
+
+
+def test_one_file_does_not_train_and_test(dmnplus, tmp_path: Path, story_file: Path):
+    unofficial = tmp_path / "stories.txt"
+    unofficial.write_bytes(story_file.read_bytes())
+    quick = ["--set=model.hidden=8", "--set=training.epochs=1", "--out", tmp_path / "run"]
+    for file in (story_file, unofficial):
+        result = dmnplus("train", "babi", "--task", "1", "--data", file, *quick)
+        assert result.status == 2
+        assert "is one file, and what is trained on cannot test; give --test" in result.err
+    assert not (tmp_path / "run").exists()
+    result = dmnplus("train", "babi", "--task", "1", "--data", story_file, "--test", "generated:20", *quick)
+    assert result.status == 0, result.err
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["questions"] == {"training": 54, "validation": 6, "test": 20}
 
 
 def test_eval_prints_accuracy_types_and_attention(dmnplus, trained: Path, story_file: Path):

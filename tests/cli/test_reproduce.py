@@ -133,15 +133,15 @@ def test_a_cluster_that_is_not_there_is_one_clear_error(dmnplus, tmp_path: Path,
 
 
 def test_task_3_is_made_up_where_its_file_is_missing(babi_archive: Path, monkeypatch: pytest.MonkeyPatch):
-    asked: list[tuple[int, int, int]] = []
+    asked: list[tuple[int, int, int, str]] = []
 
-    def few(task: int, questions: int, seed: int) -> list[Example]:
-        asked.append((task, questions, seed))
-        return generate(task, 50, seed)
+    def few(task: int, questions: int, seed: int, split: str) -> list[Example]:
+        asked.append((task, questions, seed, split))
+        return generate(task, 50, seed, split)
 
     monkeypatch.setattr(sources, "generate", few)
     splits = sources.paper_splits(3, babi_archive, 0.1)
-    assert asked == [(3, 9000, 0)]
+    assert asked == [(3, 9000, 0, "train")]
     assert splits.name == "babi/3 (generated:9000:0, official:en:train)"
     assert splits.sources["valid"] == ["official:en-valid-10k:valid"]
     assert (len(splits.training), len(splits.validation), len(splits.test)) == (50 + 1_000, 1_000, 1_000)

@@ -19,7 +19,7 @@ from dmnplus.cli.model_names import Model, Run, find_model
 from dmnplus.cli.own_data import questions_to_measure
 from dmnplus.cli.picture_data import DATASETS, SEVERAL_WORDS, read_questions, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
-from dmnplus.data.babi import find_babi, read_babi, read_babi_file
+from dmnplus.data.babi import find_babi, is_archive, read_babi, read_babi_file
 from dmnplus.data.daquar import count_several_words
 from dmnplus.data.example import DataError, Example, iter_pictures
 from dmnplus.data.vqa import Annotation, read_annotations, vqa_files, write_results
@@ -55,7 +55,7 @@ def evaluate_run(
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, to make regions that --features does not give.")
     ] = None,
-    task: Annotated[int | None, typer.Option(help="bAbI task; default: the one the run was trained on.")] = None,
+    task: Annotated[int | None, typer.Option(help="bAbI task; default: what the run was trained on.")] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -213,35 +213,43 @@ def _wups(answers: Sequence[tuple[str, ...]], examples: Sequence[Example]) -> di
 
 def trained_on(run: Path) -> str:
     """The data set that a run's record names: `daquar`, `babi/2`, ...; empty if there is no record."""
+    return _data_of(run).partition(" ")[0]
+
+
+def _data_of(run: Path) -> str:
     from dmnplus.training.checkpoint import RUN, read_json
 
-    return str(read_json(run / RUN).get("data", "")).partition(" ")[0] if (run / RUN).exists() else ""
+    return str(read_json(run / RUN).get("data", "")) if (run / RUN).exists() else ""
 
 
 def _read_whole(data: str) -> bool:
     """Whether `data` is a file or another source of bAbI questions that has no parts to choose from."""
     if data.startswith(_SOURCES):
         return True
-    return Path(data).is_file() and not data.endswith((".tar.gz", ".tgz", ".tar"))
+    return Path(data).is_file() and not is_archive(Path(data))
 
 
 def _read(run: Path, data: str | None, task: int | None, split: str | None, language: str | None) -> list[Example]:
     if task is not None:
         parse_tasks(str(task))
-    if data is None or not _read_whole(data):
-        archive = find_babi(Path(data) if data else None)
-        return read_babi(archive, task or _trained_task(run), split or "test", language or "en-10k")
-    if data.startswith(_SOURCES):
-        return read_source(data, task or _trained_task(run))
-    kind = f"babi/{task}" if task else trained_on(run)
-    return read_babi_file(Path(data), kind if re.fullmatch(r"babi/\d+", kind) else "babi")
+    if data is not None and _read_whole(data) and not data.startswith(_SOURCES):
+        kind = f"babi/{task}" if task else trained_on(run)
+        return read_babi_file(Path(data), kind if re.fullmatch(r"babi/\d+", kind) else "babi")
+    tasks = [task] if task is not None else _trained_tasks(run)
+    if data is not None and data.startswith(_SOURCES):
+        return [example for number in tasks for example in read_source(data, number, split="test")]
+    archive = find_babi(Path(data) if data else None)
+    return [e for number in tasks for e in read_babi(archive, number, split or "test", language or "en-10k")]
 
 
-def _trained_task(run: Path) -> int:
-    number = trained_on(run).removeprefix("babi/")
-    if not number.isdigit():
-        raise DataError(f"{run}: its record does not say which bAbI task the run was trained on; give --task")
-    return int(number)
+def _trained_tasks(run: Path) -> list[int]:
+    """The bAbI tasks that a run's record names: `babi/2 (en-10k)`, or `babi/1,15, one model (en-10k)`."""
+    name = _data_of(run).partition(" (")[0]
+    try:
+        return parse_tasks(name.removeprefix("babi/").removesuffix(", one model"))
+    except ValueError:
+        problem = "its record does not say which bAbI task the run was trained on"
+        raise DataError(f"{run}: {problem}; give --task") from None
 
 
 def _print(console: Console, result: Evaluation) -> None:

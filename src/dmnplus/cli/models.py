@@ -110,6 +110,6 @@ def _test_questions(run: Path, data: Path | None) -> tuple[list[Example], str, P
         raise DataError(f"{run / RUN}: does not say what the run was trained on")
     task, trained_with = int(match[1]), match[2]
     if named := record.get("sources", {}).get("test"):
-        return [e for source in named for e in read_source(source, task, data)], ", ".join(named), None
+        return [e for source in named for e in read_source(source, task, data, split="test")], ", ".join(named), None
     language = trained_with if trained_with in LANGUAGES else "en-10k"
     return read_babi(find_babi(data), task, "test", language), f"bAbI task {task}, {language}, test file", None

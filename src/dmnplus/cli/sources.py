@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dmnplus.data.babi import TASKS, MissingFileError, find_babi, read_babi, read_babi_file
-from dmnplus.data.example import Example, Splits, split_validation
+from dmnplus.data.babi import TASKS, MissingFileError, find_babi, is_archive, read_babi, read_babi_file
+from dmnplus.data.example import DataError, Example, Splits, split_validation
 from dmnplus.data.generate import generate
 
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
@@ -32,10 +32,13 @@ def parse_tasks(text: str, option: str = "--task") -> list[int]:
     return list(dict.fromkeys(numbers))
 
 
-def read_source(source: str, task: int, data: Path | None = None) -> list[Example]:
-    """The questions of one source, of bAbI task `task`; `data` is where official files are."""
+def read_source(source: str, task: int, data: Path | None = None, *, split: str) -> list[Example]:
+    """The questions of one source, of bAbI task `task`; `data` is where official files are.
+
+    `split` says what they are for: of one seed, other stories are generated to train, to validate and to test.
+    """
     if match := _GENERATED.fullmatch(source):
-        return generate(task, questions=int(match[1]), seed=int(match[2] or 0))
+        return generate(task, questions=int(match[1]), seed=int(match[2] or 0), split=split)
     if match := _OFFICIAL.fullmatch(source):
         return read_babi(find_babi(data), task, match[2], match[1])
     if source.startswith(("generated:", "official:")):
@@ -52,21 +55,29 @@ def babi_splits(
     valid: Sequence[str] | None,
     test: Sequence[str] | None,
 ) -> Splits:
-    """Training, validation and test questions of a task, from the official files where no source is named."""
+    """Training, validation and test questions of a task, from the official files where no source is named.
 
-    def read(sources: Sequence[str]) -> list[Example]:
-        return [example for source in sources for example in read_source(source, task, data)]
+    Raises `DataError` where `data` is one file that would both train and test.
+    """
+    if data is not None and data.is_file() and not is_archive(data) and not (train or test):
+        raise DataError(
+            f"{data}: is one file, and what is trained on cannot test; give --test as well (another file, or "
+            "generated:1000), or the archive or folder as --data"
+        )
+
+    def read(sources: Sequence[str], split: str) -> list[Example]:
+        return [example for source in sources for example in read_source(source, task, data, split=split)]
 
     def official(split: str) -> list[Example]:
         return read_babi(find_babi(data), task, split, language)
 
-    training = read(train) if train else official("train")
+    training = read(train, "train") if train else official("train")
     if valid:
-        validation: Sequence[Example] = read(valid)
+        validation: Sequence[Example] = read(valid, "valid")
     else:
         training, validation = split_validation(training, validation_share)
     if test:
-        testing = read(test)
+        testing = read(test, "test")
     elif train and data is None and all(source.startswith("generated") for source in train):
         # A run on generated stories alone needs no archive.
         testing = generate(task, questions=1000, seed=0, split="test")

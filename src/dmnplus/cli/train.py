@@ -65,7 +65,9 @@ def train_babi(
     task: Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20.")],
     data: Annotated[
         Path | None,
-        typer.Option(help="The official archive, its unpacked folder, or one file. Default: where `data get` put it."),
+        typer.Option(
+            help="The official archive, its folder, or, with --test, one file. Default: where `data get` put it."
+        ),
     ] = None,
     language: Annotated[str, typer.Option(help="Folder of the archive: en, en-10k, hn, shuffled, ...")] = "en-10k",
     train: Annotated[

@@ -68,6 +68,11 @@ def find_babi(path: Path | None = None) -> Path:
     raise DataError(f"{root}{why}: neither {ARCHIVE_FOLDER}/ nor {ARCHIVE_NAME} is there; {GET_HINT}")
 
 
+def is_archive(path: Path) -> bool:
+    """Whether `path` is named as an archive of files, and not as one of them."""
+    return path.name.endswith((".tar.gz", ".tgz", ".tar"))
+
+
 def read_babi(path: Path, task: int, split: str, language: str = "en-10k") -> list[Example]:
     """The questions of one task in file order, each with the facts that precede it.
 
@@ -88,7 +93,7 @@ def read_babi(path: Path, task: int, split: str, language: str = "en-10k") -> li
     with _reading(path):
         if path.is_dir():
             return _read_from_folder(path, task, split, language)
-        if path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        if is_archive(path):
             return _read_from_archive(path, task, split, language)
     match = _FILE_NAME.fullmatch(path.name)
     if match and (int(match["task"]), match["split"]) != (task, split):

@@ -92,8 +92,8 @@ def test_what_a_user_typed_wrong_is_named(tmp_path: Path) -> None:
         generate_lines(21, 5, 0)
     with pytest.raises(ValueError, match="questions 0 is less than 1"):
         generate(1, 0, 0)
-    with pytest.raises(ValueError, match="split 'valid' is not one of train, test"):
-        generate(1, 5, 0, split="valid")
+    with pytest.raises(ValueError, match="split 'dev' is not one of train, valid, test"):
+        generate(1, 5, 0, split="dev")
     with pytest.raises(ValueError, match="task 0"):
         write_dataset(tmp_path, (1, 0), {"train": 5}, seed=0)
     assert list(tmp_path.iterdir()) == []

@@ -21,7 +21,7 @@ TASKS: Mapping[int, Task] = {
     task.number: task
     for task in sorted((task for module in _MODULES for task in module.TASKS), key=lambda task: task.number)
 }
-SPLITS = ("train", "test")
+SPLITS = ("train", "valid", "test")
 
 # The official files of these tasks put a space between the question and its tab.
 _SPACE_BEFORE_TAB = frozenset({1, 2, 3, *range(5, 15)})
@@ -39,7 +39,7 @@ def generate(task: int, questions: int, seed: int, split: str = "train") -> list
 def generate_lines(task: int, questions: int, seed: int, split: str = "train") -> Iterator[str]:
     """The lines of a file in the official format, without line ends; the last one is the last question.
 
-    `split` only makes train and test differ for one seed. Raises ValueError as `generate`, before the first line.
+    `split` only makes the parts of one seed differ. Raises ValueError as `generate`, before the first line.
     """
     if task not in TASKS:
         raise ValueError(f"task {task!r} is not one of {', '.join(map(str, TASKS))}")
