@@ -2,6 +2,7 @@ import io
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -301,10 +302,22 @@ def test_demo_trains_and_explains(dmnplus):
     assert "true answer" in result.out
 
 
+def test_where_the_archive_is_stands_alone_on_the_output(dmnplus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def get(folder: Path, progress: Callable[[int, int], None]) -> Path:
+        progress(5, 10)
+        return folder / "archive"
+
+    monkeypatch.setattr("dmnplus.cli.data.get_babi", get)
+    result = dmnplus("data", "get", "babi", "--out", tmp_path)
+    assert result.out == f"{tmp_path / 'archive'}\n"
+    assert "bAbI" in result.err
+
+
 def test_generated_files_can_be_trained_on(dmnplus, tmp_path: Path):
     result = dmnplus("data", "generate", tmp_path / "made", "--task", "1,15", "--questions", "40", "--test", "10")
     assert result.status == 0
     assert len(result.out.splitlines()) == 4
+    assert "write over it with --force" in dmnplus("data", "generate", tmp_path / "made", "--task", "15").err
     quick = ["--set=model.hidden=8", "--set=training.epochs=1"]
     out = tmp_path / "run"
     assert dmnplus("train", "babi", "--task", "15", "--data", tmp_path / "made", *quick, "--out", out).status == 0
@@ -324,6 +337,9 @@ def test_scenes_are_drawn_for_training_and_test(dmnplus, tmp_path: Path):
 
 
 def test_compare_prints_ours_beside_the_real_ones(dmnplus, babi_archive: Path):
+    result = dmnplus("data", "compare", "--data", babi_archive, "--task", "1", "--language", "hn")
+    assert result.status == 2
+    assert "generated stories are in English" in result.err
     result = dmnplus("data", "compare", "--data", babi_archive, "--task", "1", "--questions", "500")
     assert result.status == 0
     assert "generated" in result.out

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_it_makes_a_store_and_running_it_again_changes_nothing(dmnplus, folder: Path, tmp_path: Path):
-    arguments = ("features", folder, "--out", tmp_path / "store", *SMALL)
+    arguments = ("features", folder, "--out", tmp_path / "store", *SMALL, "--device", "auto")
     for _ in range(2):
         result = dmnplus(*arguments)
         assert result.status == 0, result.err
@@ -51,15 +51,31 @@ def test_a_bad_picture_stops_it_or_is_named(dmnplus, folder: Path, tmp_path: Pat
     assert "skipped 4.jpg: " in result.out
     assert "4 pictures in" in result.out
     result = dmnplus("features", folder / "0.jpg", "--out", tmp_path / "other", *SMALL, "--max-pixels", "599")
-    assert "30 x 20 is 600 pixels, more than the limit of 599" in result.err
+    assert (
+        "30 x 20 is 600 pixels, more than the limit of 599; make it smaller, or raise the limit (--max-pixels)"
+        in result.err
+    )
+
+
+def test_an_animation_stops_it_or_is_named(dmnplus, folder: Path, tmp_path: Path):
+    frames = [Image.new("RGB", (30, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(folder / "4.gif", save_all=True, append_images=frames[1:])
+    arguments = ("features", folder, "--out", tmp_path / "store", *SMALL)
+    result = dmnplus(*arguments)
+    assert result.status == 2
+    assert "4.gif: is an animation or has several pages (2 frames)" in result.err
+    assert "run again to go on, or add --skip-bad" in result.err
+    result = dmnplus(*arguments, "--skip-bad")
+    assert f"skipped 4.gif: {folder / '4.gif'}: is an animation" in result.out
+    assert "5 pictures in" in result.out
 
 
 def test_wrong_arguments(dmnplus, folder: Path, tmp_path: Path):
     for more, message in (
-        (("--device", "cuda:99"), "--device cuda:99: cannot be used here"),
-        (("--device", "abacus"), "--device abacus: cannot be used here"),
+        (("--device", "cuda:99"), "device is 'cuda:99'; it takes auto, cpu, cuda or cuda:N ("),
+        (("--device", "abacus"), "device is 'abacus'; it takes auto, cpu, cuda or cuda:N\n"),
         (("--precision", "double"), "--precision"),
-        (("--weights", "nowhere.pth"), "nowhere.pth: there is no such file of weights"),
+        (("--weights", "nowhere.pth"), "check the path given with --weights, or --weights random to test the speed"),
     ):
         result = dmnplus("features", folder, "--out", tmp_path / "store", *SMALL, *more)
         assert result.status == 2

@@ -103,6 +103,19 @@ def test_daquar_is_evaluated_on_photos_never_seen(dmnplus, daquar: Path, tmp_pat
     result = dmnplus(*asked, "--weights", weights)
     assert result.status == 0, result.err
     assert "1 questions" in result.out
+    story = tmp_path / "story.txt"
+    story.write_text("What colour is the wall?\n")
+    result = dmnplus("ask", run, "--image", new / "none.png", "--story", story, "--weights", weights)
+    assert result.status == 2
+    assert "none.png: cannot be read (No such file or directory)" in result.err
+    # Advice is of options that the command has.
+    (new / "image98.png").write_bytes(b"nothing")
+    (new / "bad.txt").write_text("what colour is the wall in the image98 ?\nred\n")
+    result = dmnplus("eval", run, "--questions", new / "bad.txt", "--images", new, "--weights", weights)
+    assert "image98.png: is not a picture" in result.err
+    assert "--skip-bad" not in result.err
+    (new / "image98.png").unlink()
+    (new / "bad.txt").write_text("what colour is the wall in the image99 ?\nred\n")
     # Weights other than those the model was trained with are refused.
     other = tmp_path / "other.pth"
     torch.save(torchvision.models.squeezenet1_1(weights=None).state_dict(), other)
@@ -185,6 +198,21 @@ def test_vqa_is_trained_blind_and_its_answers_are_written(dmnplus, tmp_path: Pat
     results.unlink()
     assert dmnplus("eval", run, "--questions", questions, "--results", results).status == 0
     assert len(json.loads(results.read_text())) == 40
+
+
+def test_the_demo_replaces_its_own_folder_and_no_other(dmnplus, tmp_path: Path):
+    arguments = ("demo-images", "--questions", 100, *SMALL[:-2], "--out", tmp_path / "demo")
+    for _ in range(2):
+        result = dmnplus(*arguments)
+        assert result.status == 0, result.err
+        (tmp_path / "demo" / "notes.txt").touch()
+    assert {"train", "test", "model", "attention.png", "notes.txt"} < {p.name for p in (tmp_path / "demo").iterdir()}
+    (tmp_path / "other" / "train").mkdir(parents=True)
+    for other in ("other", "demo/notes.txt"):
+        result = dmnplus(*arguments[:-1], tmp_path / other)
+        assert result.status == 2
+        assert "give another --out" in result.err
+    assert (tmp_path / "other" / "train").is_dir()
 
 
 def test_unknown_data_set(dmnplus, tmp_path: Path):

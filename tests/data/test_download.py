@@ -381,6 +381,13 @@ def test_babi_names_every_address_that_failed(server: Server, tmp_path: Path) ->
         get_babi(tmp_path, sources=sources)
 
 
+def test_a_folder_that_cannot_be_written_is_named_once(tmp_path: Path) -> None:
+    (tmp_path / f".{ARCHIVE_NAME}.lock").mkdir()
+    with pytest.raises(DataError, match="choose another folder") as failed:
+        get_babi(tmp_path, sources=(Remote("http://one", SHA256), Remote("http://two", SHA256)))
+    assert str(failed.value).count("cannot be written") == 1
+
+
 def test_an_unknown_archive_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / ARCHIVE_NAME).write_bytes(b"mine")
     with pytest.raises(DataError, match="is not one of the known bAbI archives"):

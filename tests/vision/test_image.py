@@ -142,6 +142,19 @@ def test_of_an_animation_the_first_frame(tmp_path: Path):
     assert read_image(tmp_path / "a.gif").getpixel((0, 0)) == (255, 0, 0)
 
 
+@pytest.mark.parametrize("ending", ["gif", "png", "webp", "tif"])
+def test_more_than_one_frame_is_refused_where_asked(tmp_path: Path, ending: str):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue", "green")]
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
+    with pytest.raises(DataError, match=rf"a\.{ending}: is an animation or has several pages \(3 frames\)"):
+        read_image(tmp_path / f"a.{ending}", animations=False)
+    frames[0].save(tmp_path / f"b.{ending}")
+    assert read_image(tmp_path / f"b.{ending}", animations=False)
+    # A camera's second view is no animation.
+    frames[0].save(tmp_path / "c.jpg", "MPO", save_all=True, append_images=frames[1:])
+    assert read_image(tmp_path / "c.jpg", animations=False)
+
+
 @pytest.mark.parametrize("ending", ["jpg", "png", "tif"])
 def test_truncated(tmp_path: Path, ending: str):
     path = tmp_path / f"a.{ending}"
@@ -182,7 +195,7 @@ def test_a_decompression_bomb_is_refused_unread(tmp_path: Path, width: int):
     before = Image.MAX_IMAGE_PIXELS
     bomb(tmp_path / "a.png", width, 10_000)
     with pytest.raises(
-        DataError, match=rf"a\.png: {width} x 10000 is {width * 10_000:,} pixels.*89,478,485.*max-pixels"
+        DataError, match=rf"a\.png: {width} x 10000 is {width * 10_000:,} pixels.*89,478,485; make it smaller"
     ):
         read_image(tmp_path / "a.png")
     assert before == Image.MAX_IMAGE_PIXELS

@@ -17,8 +17,9 @@ from filelock import FileLock
 
 from dmnplus.data.example import DataError, Picture
 from dmnplus.vision import store as store_module
-from dmnplus.vision.extract import extract_features
+from dmnplus.vision.extract import BadPictureError, extract_features
 from dmnplus.vision.image import find_images, read_pixels
+from dmnplus.vision.opening import open_pictures
 from dmnplus.vision.store import PLAN, PROGRESS, REGIONS, STORE, FeatureStore, StoreWriter
 from tests.vision.averages import SIZE, Averages, Loud
 
@@ -97,8 +98,12 @@ def test_a_picture_is_found_by_its_path_or_file_name(whole: Path):
     for path in ("7.png", "5.jpg", ""):
         with pytest.raises(DataError, match="does not hold it"):
             store.index(Picture(path))
+    part = Picture("0.png", (0, 0, 0.5, 1))
     with pytest.raises(DataError, match=r"0\.png\[0,0,0\.5,1\].*does not hold this part of it"):
-        store.index(Picture("0.png", (0, 0, 0.5, 1)))
+        store.index(part)
+    # Before anything is read.
+    with pytest.raises(DataError, match="leave --features out"):
+        open_pictures([Picture("1.png"), part], size=16, grid=2, store=whole)
 
 
 def test_a_file_name_that_several_have_needs_its_folder(pictures: Path, tmp_path: Path):
@@ -207,8 +212,9 @@ def test_a_store_made_in_another_way_is_not_gone_on_with(pictures: Path, tmp_pat
 def test_a_bad_picture_stops_the_run_which_goes_on_once_it_is_gone(
     with_a_bad_one: Path, pictures: Path, whole: Path, tmp_path: Path
 ):
-    with pytest.raises(DataError, match=r"3\.png: is not a picture.*\n2 of 7 pictures are in .*--skip-bad"):
+    with pytest.raises(BadPictureError, match=r"3\.png: is not a picture") as stop:
         extract(with_a_bad_one, tmp_path / "store")
+    assert stop.value.done == 2
     shutil.copy(pictures / "3.png", with_a_bad_one / "3.png")
     extract(with_a_bad_one, tmp_path / "store")
     assert content(tmp_path / "store") == content(whole)

@@ -36,9 +36,9 @@ def get_babi_archive(
     ] = None,
 ) -> None:
     """Download the official bAbI archive and check it; a broken download goes on where it stopped."""
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()
-    ) as progress:
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    # What is printed is the path alone.
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
         bar = progress.add_task("bAbI")
         path = get_babi(out or default_data_root(), lambda done, size: progress.update(bar, completed=done, total=size))
     typer.echo(path)
@@ -51,9 +51,10 @@ def generate_files(
     questions: Annotated[int, typer.Option(min=1, help="Questions in each training file.")] = 10_000,
     test: Annotated[int, typer.Option(min=1, help="Questions in each test file.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Write over files that are there.")] = False,
 ) -> None:
     """Write simulated bAbI tasks in the official format."""
-    for path in write_dataset(out, parse_tasks(task), {"train": questions, "test": test}, seed):
+    for path in write_dataset(out, parse_tasks(task), {"train": questions, "test": test}, seed, force=force):
         typer.echo(path)
 
 
@@ -107,6 +108,8 @@ def compare_tasks(
     seed: Annotated[int, typer.Option(help="Seed of the generated stories.")] = 0,
 ) -> None:
     """Print statistics of generated stories beside those of the real files."""
+    if not language.startswith("en"):
+        raise ValueError(f"--language is {language!r}; generated stories are in English: it takes en or en-10k")
     console = Console()
     for number in parse_tasks(task):
         real, described = babi_examples(data, number, language)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 TASK = 2
 _TEST_QUESTIONS = 1000
+# The file by which a folder is known as the demo's own, and what it puts there.
+_MARK = ".dmnplus-demo-images"
+_FOLDERS, _FIGURE = ("train", "test", "model"), "attention.png"
 
 
 def demo(
@@ -70,8 +74,7 @@ def demo_images(
     from dmnplus.explain.trace import answer_line
 
     console = Console()
-    if (out / "train").exists():
-        raise DataError(f"{out} holds a demo already; remove it, or give another --out")
+    _clear(out)
     console.print(f"Drawing scenes for {questions + _TEST_QUESTIONS} questions ({', '.join(_KINDS)}).")
     parts = {}
     for split, count in (("train", questions), ("test", _TEST_QUESTIONS)):
@@ -86,13 +89,29 @@ def demo_images(
     console.print(f"[bold]{example.question}[/] ", end="", highlight=False)
     console.print(answer_line(answer))
     console.print(f"(true answer: {example.answer_text})", highlight=False)
-    draw(Explanation(example.question, answer), out / "attention.png")
-    console.print(f"Where each pass looked: {out / 'attention.png'}", highlight=False, soft_wrap=True)
+    draw(Explanation(example.question, answer), out / _FIGURE)
+    console.print(f"Where each pass looked: {out / _FIGURE}", highlight=False, soft_wrap=True)
     console.print(
         f"Try `dmnplus ask {out / 'model'} --image {example.facts[0]} --figure again.png`",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _clear(out: Path) -> None:
+    """Make `out` for a demo, and remove what an earlier one left there. Raises DataError for anyone else's folder."""
+    try:
+        if (out / _MARK).is_file():
+            for folder in (out / name for name in _FOLDERS):
+                if folder.exists():
+                    shutil.rmtree(folder)
+            (out / _FIGURE).unlink(missing_ok=True)
+        elif out.exists() and any(out.iterdir()):
+            raise DataError(f"{out}: holds other files than a demo's; remove it, or give another --out")
+        out.mkdir(parents=True, exist_ok=True)
+        (out / _MARK).touch()
+    except OSError as error:
+        raise DataError(f"{out}: cannot be written ({error.strerror or error}); give another --out") from error
 
 
 @contextmanager

@@ -15,8 +15,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dmnplus.data.example import DataError, Picture
 
 if TYPE_CHECKING:
-    import torch
-
     from dmnplus.vision.store import FeatureStore
 
 # Where no terminal shows a bar that moves.
@@ -46,7 +44,7 @@ def features(
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Larger pictures are refused undecoded. Default: 89,478,485.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps.")] = "cpu",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, mps, or auto for a GPU if there is one.")] = "cpu",
 ) -> None:
     """Write the grid of regions of every picture to a store, which training reads.
 
@@ -55,17 +53,21 @@ def features(
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     import torch
 
-    from dmnplus.vision.backbones import load_backbone
-    from dmnplus.vision.extract import extract_features
-    from dmnplus.vision.image import MAX_PIXELS, find_images
+    from dmnplus.training.device import find_device
+    from dmnplus.vision.backbones import NoWeightsError, load_backbone
+    from dmnplus.vision.extract import BadPictureError, extract_features
+    from dmnplus.vision.image import MAX_PIXELS, TooLargeError, find_images
 
     folder = images if images.is_dir() else images.parent
     pictures = {name: Picture(str(folder / name)) for name in find_images(images)}
     console = Console()
     if threads:
         torch.set_num_threads(threads)
-    target = _device(device)
-    network = load_backbone(backbone, size=size, weights=weights, grid=(grid, grid) if grid else None).to(target)
+    target = find_device(device)
+    try:
+        network = load_backbone(backbone, size=size, weights=weights, grid=(grid, grid) if grid else None).to(target)
+    except NoWeightsError as error:
+        raise DataError(f"{error}, or --weights random to test the speed") from error
     try:
         with _watching(console) as watch:
             store = extract_features(
@@ -79,6 +81,12 @@ def features(
                 max_pixels=max_pixels or MAX_PIXELS,
                 progress=watch,
             )
+    except BadPictureError as error:
+        limit = (
+            ", or raise the limit (--max-pixels) if you trust it" if isinstance(error.__cause__, TooLargeError) else ""
+        )
+        kept = f"{error.done:,} of {len(pictures):,} pictures are in {out}"
+        raise DataError(f"{error}{limit}\n{kept}; run again to go on, or add --skip-bad") from error
     except KeyboardInterrupt:
         Console(stderr=True).print(
             f"stopped; {out} keeps what is done, and the same command goes on from there",
@@ -87,18 +95,6 @@ def features(
         )
         raise typer.Exit(130) from None
     _print_summary(console, store)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"--device {name}: cannot be used here ({reason})") from None
-    return device
 
 
 def _print_summary(console: Console, store: FeatureStore) -> None:

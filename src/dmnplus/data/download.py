@@ -97,7 +97,10 @@ def get_babi(
             )
         except DataError as error:
             failures.append(str(error))
-    raise DataError("bAbI could not be downloaded:\n" + "\n".join(f"  {failure}" for failure in failures))
+    # A folder that cannot be written fails alike for every address.
+    raise DataError(
+        "bAbI could not be downloaded:\n" + "\n".join(f"  {failure}" for failure in dict.fromkeys(failures))
+    )
 
 
 def download(

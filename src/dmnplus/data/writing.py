@@ -28,6 +28,14 @@ def write_whole(path: Path, content: bytes | str) -> None:
         raise DataError(f"{problem}, make room or choose another place") from error
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder`, and those above it, where it is not there. Raises `DataError` if that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror or error}); choose another folder") from error
+
+
 def remove_parts(folder: Path) -> None:
     """Remove what writers that were killed have left in `folder`; none may be at work there."""
     for part in folder.glob(".*.part"):

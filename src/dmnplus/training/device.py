@@ -12,13 +12,19 @@ def find_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    wrong = f"device is {name!r}; it takes auto, cpu, cuda or cuda:N"
     try:
         device = torch.device(name)
+    except RuntimeError:
+        raise ValueError(wrong) from None
+    try:
         # Only an allocation tells whether the device is there and PyTorch is built for it.
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"device is {name!r}; it takes auto, cpu, cuda or cuda:N ({reason})") from None
+    # Its message lists all that PyTorch is built for.
+    except NotImplementedError:
+        raise ValueError(f"{wrong} (PyTorch is not built for {device.type} here)") from None
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"{wrong} ({str(error).strip().partition(chr(10))[0]})") from None
     if device.type == "meta":
-        raise ValueError("device is 'meta'; it takes auto, cpu, cuda or cuda:N")
+        raise ValueError(wrong)
     return device

@@ -19,6 +19,10 @@ from dmnplus.data.example import DataError
 OFFICIAL, RANDOM = "official", "random"
 
 
+class NoWeightsError(DataError):
+    """A network's weights are not there."""
+
+
 class Backbone(nn.Module):
     """The layers of a network up to its last grid of features, with the normalisation of its weights.
 
@@ -118,7 +122,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file of weights (--weights takes a file, official or random)")
+        raise NoWeightsError(f"{path}: there is no such file of weights; check the path given with --weights")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -262,8 +266,8 @@ def _unknown(name: str, network: str, known: list[str]) -> DataError:
     return DataError(f"{name}: there is no such network; {hint}")
 
 
-def _no_download(name: str, reason: str, address: str) -> DataError:
-    return DataError(
+def _no_download(name: str, reason: str, address: str) -> NoWeightsError:
+    return NoWeightsError(
         f"the official weights of {name} could not be downloaded ({reason}); load them elsewhere ({address}) and give "
-        "the file with --weights FILE, or --weights random to test the speed"
+        "the file with --weights FILE"
     )

@@ -25,6 +25,14 @@ from dmnplus.vision.store import FeatureStore, StoreWriter
 Progress: TypeAlias = Callable[[int, int], None]
 
 
+class BadPictureError(DataError):
+    """A picture that cannot be read; `done` pictures before it are in the store."""
+
+    def __init__(self, reason: str, done: int) -> None:
+        super().__init__(reason)
+        self.done = done
+
+
 def extract_features(
     pictures: Mapping[str, Picture],
     backbone: Backbone,
@@ -35,6 +43,7 @@ def extract_features(
     precision: str = "half",
     skip_bad: bool = False,
     max_pixels: int = MAX_PIXELS,
+    animations: bool = False,
     progress: Progress | None = None,
 ) -> FeatureStore:
     """The regions of `pictures`, by name, in the store `out`, which a later call goes on with if this one is stopped.
@@ -43,8 +52,9 @@ def extract_features(
     and shrinks without Python's lock, and threads hand pixels over without a copy. The store of a resumed run is that
     of an uninterrupted one, bit by bit, with the same batch, threads and device.
 
-    A picture that cannot be read ends the run, or with `skip_bad` is recorded in the store. Raises DataError for it,
-    with those before it kept, or if the store cannot be written or was made in another way.
+    A picture that cannot be read ends the run, or with `skip_bad` is recorded in the store; so does one of several
+    frames, unless `animations` has the first of them read. Raises BadPictureError for it, with those before it kept,
+    and DataError if the store cannot be written or was made in another way.
     """
     names = list(pictures)
     with StoreWriter(out, backbone.description, names, precision) as writer:
@@ -52,26 +62,27 @@ def extract_features(
             progress(writer.done, len(names))
         # Batches begin where those of an uninterrupted run do: a network's last bits depend on its neighbours.
         batches = (names[start : start + batch] for start in range(writer.done, len(names), batch))
-        load = _Loader(pictures, backbone.description["size"], max_pixels)
+        load = _Loader(pictures, backbone.description["size"], max_pixels, animations)
         with closing(_ahead(load, batches, workers)) as ahead:
             for loaded in ahead:
                 good, failed = _sort_out(loaded)
                 if failed and not skip_bad:
-                    kept = f"{writer.done:,} of {len(names):,} pictures are in {out}"
-                    raise DataError(f"{next(iter(failed.values()))}\n{kept}; run again to go on, or add --skip-bad")
-                writer.append(_regions(backbone, good, len(loaded)), failed)
+                    first = next(iter(failed.values()))
+                    raise BadPictureError(str(first), writer.done) from first
+                reasons = {place: str(error) for place, error in failed.items()}
+                writer.append(_regions(backbone, good, len(loaded)), reasons)
                 if progress is not None:
                     progress(writer.done, len(names))
         return writer.finish()
 
 
 class _Loader:
-    def __init__(self, pictures: Mapping[str, Picture], size: int, max_pixels: int) -> None:
-        self.pictures, self.size, self.max_pixels = pictures, size, max_pixels
+    def __init__(self, pictures: Mapping[str, Picture], size: int, max_pixels: int, animations: bool) -> None:
+        self.pictures, self.size, self.max_pixels, self.animations = pictures, size, max_pixels, animations
 
     def __call__(self, name: str) -> np.ndarray | DataError:
         try:
-            return read_pixels(self.pictures[name], self.size, max_pixels=self.max_pixels)
+            return read_pixels(self.pictures[name], self.size, max_pixels=self.max_pixels, animations=self.animations)
         except DataError as error:
             return error
 
@@ -93,10 +104,10 @@ def _ahead(
             pool.shutdown(cancel_futures=True)
 
 
-def _sort_out(loaded: Sequence[np.ndarray | DataError]) -> tuple[dict[int, np.ndarray], dict[int, str]]:
-    """Pixels of the good pictures and reasons of the others, by place in the batch."""
+def _sort_out(loaded: Sequence[np.ndarray | DataError]) -> tuple[dict[int, np.ndarray], dict[int, DataError]]:
+    """Pixels of the good pictures and what is wrong with the others, by place in the batch."""
     good = {place: item for place, item in enumerate(loaded) if not isinstance(item, DataError)}
-    failed = {place: str(item) for place, item in enumerate(loaded) if isinstance(item, DataError)}
+    failed = {place: item for place, item in enumerate(loaded) if isinstance(item, DataError)}
     return good, failed
 
 

@@ -30,15 +30,20 @@ _ORIENTATION = 0x0112
 _PILLOW_LIMIT = threading.Lock()
 
 
-def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+class TooLargeError(DataError):
+    """A picture of more pixels than allowed."""
+
+
+def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, animations: bool = True) -> Image.Image:
     """The picture upright, in mode RGB, or the part of it inside `Picture.box`.
 
     Turned as its EXIF data say. What is transparent becomes white. 16-bit greys are scaled to eight bits; greys
     without a known range (32-bit integers, floating point) are stretched from their least to their greatest value. Of
-    an animation or a file of several pages it is the first: data sets hold some by accident, and a still is what a
-    question about a picture means. Colour profiles are not applied.
+    an animation or a file of several pages it is the first, or with `animations` false it is refused. Colour profiles
+    are not applied.
 
-    Raises DataError if it is missing, no picture, damaged, or has more than `max_pixels` pixels, which are not decoded.
+    Raises DataError if it is missing, no picture or damaged, and TooLargeError if it has more than `max_pixels` pixels,
+    which are not decoded.
     """
     from PIL import Image
 
@@ -50,6 +55,8 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS) -
         image = _open(path, max_pixels)
         with image:
             _check_size(path, image, max_pixels)
+            if not animations:
+                _check_still(path, image)
             if image.width * image.height > (Image.MAX_IMAGE_PIXELS or max_pixels):
                 with _pillow_limit(None):
                     image.load()
@@ -72,14 +79,16 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS) -
         raise DataError(f"{path}: damaged or not readable ({reason}); replace or remove it") from error
 
 
-def read_pixels(picture: str | Path | Picture, size: int, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_pixels(
+    picture: str | Path | Picture, size: int, *, max_pixels: int = MAX_PIXELS, animations: bool = True
+) -> np.ndarray:
     """`read_image`, squeezed to a square of `size` pixels as in the paper (section 3.2): uint8 [size, size, 3].
 
     Bilinear with antialiasing, the filter that torchvision's weights are evaluated with.
     """
     from PIL import Image
 
-    image = read_image(picture, max_pixels=max_pixels)
+    image = read_image(picture, max_pixels=max_pixels, animations=animations)
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -131,10 +140,17 @@ def _pillow_limit(pixels: int | None) -> Iterator[None]:
 
 def _check_size(path: Path, image: Image.Image, max_pixels: int) -> None:
     if image.width * image.height > max_pixels:
-        raise DataError(
+        raise TooLargeError(
             f"{path}: {image.width} x {image.height} is {image.width * image.height:,} pixels, more than the limit of "
-            f"{max_pixels:,}; make it smaller, or raise the limit (--max-pixels) if you trust the file"
+            f"{max_pixels:,}; make it smaller"
         )
+
+
+def _check_still(path: Path, image: Image.Image) -> None:
+    # Cameras add a preview or a second view to a photo (MPO), which is a still all the same.
+    frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+    if frames > 1:
+        raise DataError(f"{path}: is an animation or has several pages ({frames} frames); save the one that is meant")
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -84,11 +84,18 @@ def _backbone(wanted: PictureFormat, weights: Path | None) -> Backbone:
 
 
 def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path | None) -> FeatureStore:
-    backbone = _backbone(wanted, weights)
     named = {
         str(Path(picture.path).resolve()) + str(picture).removeprefix(picture.path): picture for picture in pictures
     }
-    # What the pictures are, not only what they are called, decides whether kept regions still hold.
-    stamps = [(name, Path(p.path).stat().st_mtime_ns, Path(p.path).stat().st_size) for name, p in named.items()]
+    stamps = [(name, *_stamp(picture)) for name, picture in named.items()]
     key = hashlib.sha256(repr((stamps, wanted)).encode()).hexdigest()[:24]
-    return extract_features(named, backbone, cache_folder() / "features" / key)
+    return extract_features(named, _backbone(wanted, weights), cache_folder() / "features" / key, animations=True)
+
+
+def _stamp(picture: Picture) -> tuple[int, int]:
+    """What a picture is, and not only what it is called, decides whether kept regions still hold."""
+    try:
+        status = Path(picture.path).stat()
+    except OSError as error:
+        raise DataError(f"{picture.path}: cannot be read ({error.strerror}); check the path") from error
+    return status.st_mtime_ns, status.st_size

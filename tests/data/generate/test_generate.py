@@ -77,6 +77,20 @@ def test_files_hold_what_generate_gives(tmp_path: Path) -> None:
         assert b"\r" not in path.read_bytes()
 
 
+def test_files_that_are_there_and_folders_that_cannot_be(tmp_path: Path) -> None:
+    (path,) = write_dataset(tmp_path, (1,), {"train": 5}, seed=0)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match=r"qa1_.*train\.txt: is there already; .*--force"):
+        write_dataset(tmp_path, (2, 1), {"train": 5}, seed=1)
+    assert [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == before
+    write_dataset(tmp_path, (1,), {"train": 5}, seed=1, force=True)
+    assert path.read_bytes() != before
+    for folder in (path, path / "below"):
+        with pytest.raises(DataError, match=r"cannot be made \(.*\); choose another folder"):
+            write_dataset(folder, (1,), {"train": 5}, seed=0)
+
+
 def test_a_broken_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: Path, target: Path) -> None:
         raise OSError("disk full")

@@ -95,7 +95,7 @@ def test_a_file_that_is_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no question"):
         read_scenes(path)
     path.write_bytes(b"\xff\xfe{")
-    with pytest.raises(DataError, match="is not UTF-8"):
+    with pytest.raises(DataError, match=r"questions\.jsonl:1: is not UTF-8 text \(looks like UTF-16\)"):
         read_scenes(path)
     path.write_text('{"facts": ["cut')
     with pytest.raises(DataError, match=r"questions\.jsonl:1: the line: Invalid JSON"):

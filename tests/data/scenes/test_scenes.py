@@ -241,3 +241,5 @@ def test_a_finished_data_set_is_not_drawn_over(tmp_path: Path) -> None:
     (tmp_path / "questions.jsonl").write_text("{}\n")
     with pytest.raises(DataError, match=r"already holds questions\.jsonl"):
         generate_scenes(tmp_path, questions=5)
+    with pytest.raises(DataError, match=r"questions\.jsonl.below: cannot be made \(Not a directory\)"):
+        generate_scenes(tmp_path / "questions.jsonl" / "below", questions=5)

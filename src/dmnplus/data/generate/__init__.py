@@ -11,10 +11,10 @@ from pathlib import Path
 from random import Random
 
 from dmnplus.data.babi import parse_babi
-from dmnplus.data.example import Example
+from dmnplus.data.example import DataError, Example
 from dmnplus.data.generate import actors, animals, motivations, objects, places, size_reasoning, times
 from dmnplus.data.generate.story import Statement, Task
-from dmnplus.data.writing import write_lines
+from dmnplus.data.writing import make_folder, write_lines
 
 _MODULES = (actors, animals, motivations, objects, places, size_reasoning, times)
 TASKS: Mapping[int, Task] = {
@@ -66,19 +66,22 @@ def _lines(task: Task, questions: int, random: Random) -> Iterator[str]:
                 return
 
 
-def write_dataset(folder: Path, tasks: Iterable[int], questions: Mapping[str, int], seed: int) -> list[Path]:
+def write_dataset(
+    folder: Path, tasks: Iterable[int], questions: Mapping[str, int], seed: int, *, force: bool = False
+) -> list[Path]:
     """Writes `qaN_stem_train.txt` and `qaN_stem_test.txt` for each of `tasks` and returns their paths.
 
     `questions` says how many for each split ({"train": 10_000, "test": 1_000}); the folder is made if need be. A file
-    appears whole or not at all. Raises ValueError as `generate`, before anything is written, and OSError.
+    appears whole or not at all. Raises, before anything is written, ValueError as `generate` and, unless `force`,
+    DataError for a file that is there, which may be an official one; DataError also for what cannot be written.
     """
-    wanted = [
-        (task, split, generate_lines(task, count, seed, split)) for task in tasks for split, count in questions.items()
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for task, split, lines in wanted:
-        path = folder / f"qa{task}_{TASKS[task].stem}_{split}.txt"
+    wanted = {
+        (task, split): generate_lines(task, count, seed, split) for task in tasks for split, count in questions.items()
+    }
+    files = {folder / f"qa{task}_{TASKS[task].stem}_{split}.txt": lines for (task, split), lines in wanted.items()}
+    if not force and (there := next((path for path in files if path.exists()), None)):
+        raise DataError(f"{there}: is there already; choose another folder, or write over it with --force")
+    make_folder(folder)
+    for path, lines in files.items():
         write_lines(path, lines)
-        written.append(path)
-    return written
+    return [*files]

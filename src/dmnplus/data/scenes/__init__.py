@@ -19,6 +19,7 @@ from dmnplus.data.scenes.files import QUESTIONS_FILE, read_scenes, write_scenes
 from dmnplus.data.scenes.mixed import mixed
 from dmnplus.data.scenes.question import Asked, Balance
 from dmnplus.data.scenes.scene import Scene, draw_scene, draw_series, scenes_of
+from dmnplus.data.writing import make_folder
 
 __all__ = ["KINDS", "SPLITS", "as_example", "compose", "generate_scenes", "read_scenes", "write_scenes"]
 
@@ -45,7 +46,7 @@ def generate_scenes(
     look for, they come after it.
 
     Raises ValueError for an unknown kind or split and for less than one question; DataError where Pillow is missing or
-    `folder` holds a finished data set; OSError.
+    `folder` holds a finished data set or cannot be made; OSError.
     """
     scenes = compose(questions, seed, kinds, split)
     try:
@@ -55,7 +56,7 @@ def generate_scenes(
     if (folder / QUESTIONS_FILE).exists():
         # Its pictures would be drawn over.
         raise DataError(f"{folder}: already holds {QUESTIONS_FILE}; choose another folder, or remove this one")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     backgrounds = Random(f"scenes/background/{split}/{seed}")
     examples: list[Example] = []
     for number, (pictures, asked) in enumerate(scenes, 1):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dmnplus.data.example import WHOLE, DataError, Example, Fact, Picture, Region, Source
+from dmnplus.data.reading import decode
 from dmnplus.data.writing import write_lines
 
 QUESTIONS_FILE = "questions.jsonl"
@@ -65,11 +66,9 @@ def read_scenes(path: Path) -> list[Example]:
     if path.is_dir():
         path = path / QUESTIONS_FILE
     try:
-        text = path.read_text(encoding="utf-8")
+        text = decode(path.read_bytes(), str(path))
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; run `dmnplus data scenes FOLDER` to make scenes") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not UTF-8 text; save it as UTF-8") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
     there: set[Path] = set()
