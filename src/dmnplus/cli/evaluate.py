@@ -235,14 +235,14 @@ def _read(run: Path, data: str | None, task: int | None, split: str | None, lang
     if data is not None and _read_whole(data) and not data.startswith(_SOURCES):
         kind = f"babi/{task}" if task else trained_on(run)
         return read_babi_file(Path(data), kind if re.fullmatch(r"babi/\d+", kind) else "babi")
-    tasks = [task] if task is not None else _trained_tasks(run)
+    tasks = [task] if task is not None else trained_tasks(run)
     if data is not None and data.startswith(_SOURCES):
         return [example for number in tasks for example in read_source(data, number, split="test")]
     archive = find_babi(Path(data) if data else None)
     return [e for number in tasks for e in read_babi(archive, number, split or "test", language or "en-10k")]
 
 
-def _trained_tasks(run: Path) -> list[int]:
+def trained_tasks(run: Path) -> list[int]:
     """The bAbI tasks that a run's record names: `babi/2 (en-10k)`, or `babi/1,15, one model (en-10k)`."""
     name = _data_of(run).partition(" (")[0]
     try:

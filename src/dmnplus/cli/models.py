@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dmnplus.cli.evaluate import read_data, trained_on
+from dmnplus.cli.evaluate import read_data, trained_on, trained_tasks
 from dmnplus.cli.picture_data import DATASETS, without_pictures
 from dmnplus.cli.sources import read_source
 from dmnplus.data.babi import LANGUAGES, find_babi, read_babi
@@ -63,7 +63,7 @@ def add(
     if name and len(runs) > 1:
         raise DataError(f"--name {name} names one model, and {len(runs)} runs were given")
     for run in runs:
-        wanted = name or trained_on(run)
+        wanted = name or trained_on(run).rstrip(",")
         if not wanted or Path(wanted).is_absolute() or ".." in Path(wanted).parts:
             raise DataError(f"{run}: {wanted!r} is no name for a model; give --name, as in babi/2")
         card = ship(run, wanted, *_test_questions(run, data), into)
@@ -105,11 +105,14 @@ def _test_questions(run: Path, data: Path | None) -> tuple[list[Example], str, P
         )
         return examples, described, pictures
     record = read_json(run / RUN)
-    match = re.fullmatch(r"babi/(\d+) \((.*)\)", record.get("data", ""))
+    match = re.fullmatch(r"babi/([\d,-]+)(, one model)? \((.*)\)", record.get("data", ""))
     if not match:
         raise DataError(f"{run / RUN}: does not say what the run was trained on")
-    task, trained_with = int(match[1]), match[2]
+    tasks, trained_with = trained_tasks(run), match[3]
     if named := record.get("sources", {}).get("test"):
-        return [e for source in named for e in read_source(source, task, data, split="test")], ", ".join(named), None
+        read = [e for task in tasks for source in named for e in read_source(source, task, data, split="test")]
+        return read, ", ".join(named), None
     language = trained_with if trained_with in LANGUAGES else "en-10k"
-    return read_babi(find_babi(data), task, "test", language), f"bAbI task {task}, {language}, test file", None
+    archive = find_babi(data)
+    described = f"bAbI task{'s' * (len(tasks) > 1)} {match[1]}, {language}, test file{'s' * (len(tasks) > 1)}"
+    return [e for task in tasks for e in read_babi(archive, task, "test", language)], described, None

@@ -14,6 +14,7 @@ from dmnplus.data.generate import TASKS
 from dmnplus.pretrained.card import Card
 
 _BABI = re.compile(r"babi/(\d+) \((.*)\)")
+_JOINT = re.compile(r"babi/([\d,-]+), one model \((.*)\)")
 _DEFAULT_LANGUAGE = "en-10k"
 
 
@@ -21,6 +22,8 @@ def title(data: str) -> str:
     """What a model that was trained on `data` answers, in words."""
     if match := _BABI.fullmatch(data):
         return f"bAbI task {match[1]}, {TASKS[int(match[1])].stem.replace('-', ' ')}"
+    if match := _JOINT.fullmatch(data):
+        return f"bAbI tasks {match[1]}, one model"
     return "drawn scenes" if data == "scenes" else data
 
 
@@ -34,7 +37,10 @@ def training_command(record: Mapping[str, Any]) -> str:
         if not sources and match[2] != _DEFAULT_LANGUAGE:
             arguments += ["--language", match[2]]
         arguments += [part for role, named in sources.items() for source in named for part in (f"--{role}", source)]
-    elif "files" in record:
+    elif match := _JOINT.fullmatch(record["data"]):
+        arguments = ["babi", "--task", match[1], "--joint"]
+        arguments += ["--language", match[2]] if match[2] != _DEFAULT_LANGUAGE else []
+    elif dataset == "own":
         arguments = ["own", "DATA"]
         arguments += [part for role in record["files"] if role != "data" for part in (f"--{role}", role.upper())]
     else:
