@@ -50,6 +50,7 @@ TINY = Study(
         f"Larger: {results['larger', 'error']:.1%}.",
         results["small", "error"].compared(results["larger", "error"], "Yes.", "No.", "Not clear."),
     ),
+    on_pictures=lambda results: f"{results['small', 'error']:.1%} of them.",
     starts=2,
 )
 
@@ -94,6 +95,7 @@ def test_page_and_figure_are_the_same_for_the_same_record(tiny: dict, tmp_path: 
     error = results_of(TINY, tiny)["larger", "error"]
     assert f"Larger: {error.mean:.1%} ({error.low:.1%} to {error.high:.1%})." in text
     assert "![Does size matter?](tiny.svg)" in text
+    assert "On pictures: " in text
     assert "2 starts each, seeds 0, 1" in text
 
 
@@ -118,6 +120,14 @@ def test_spreads_differ_where_all_starts_do():
     assert f"{high:.0%}" == "40% (30% to 50%)"
 
 
+def test_the_same_networks_are_compared_start_by_start():
+    before, lower, mixed = Spread((0.1, 0.4)), Spread((0.05, 0.3)), Spread((0.05, 0.5))
+    assert before.compared(lower, "less", "more", "same") == "same"
+    assert lower.changed(before, "less", "more", "same") == "less"
+    assert before.changed(lower, "less", "more", "same") == "more"
+    assert mixed.changed(before, "less", "more", "same") == "same"
+
+
 def few(arm: Arm) -> Splits:
     return replace(arm.data, questions=30, validation=10, test=20).splits()  # pyright: ignore
 
@@ -134,7 +144,7 @@ def untrained() -> dict[str, Results]:
             vocabulary = build_vocabulary(splits, anonymous=arm.config.data.anonymous_names)
             torch.manual_seed(0)
             model = build(arm.config, vocabulary, pictures.format if pictures else None)
-            measures = study.measure(Trained(model, vocabulary, arm.config, splits, pictures, (0.5,) * 10))
+            measures = study.measure(Trained(model, vocabulary, arm.config, splits, pictures, (0.5,) * 12))
             own = {"error": 0.5, "loss": 1.0, "best_epoch": 3, "parameters": 1000}
             measured[arm.name] = {name: Spread((value,)) for name, value in {**own, **measures}.items()}
         found[study.name] = Results(measured)
@@ -147,6 +157,8 @@ def test_every_study_measures_answers_and_draws(name: str, untrained: dict[str, 
     assert study.name == name
     sentences = study.answer(results)
     assert len(sentences) == 3
+    assert (study.on_pictures is None) == (name == "one_space")
+    assert study.on_pictures is None or study.on_pictures(results).endswith(".")
     for sentence in sentences:
         assert sentence.endswith("."), sentence
         assert any(letter.isdigit() for letter in sentence), sentence

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dmnplus.data.example import Example
 from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import read
+from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
 from dmnplus.studies.study import Column, Results, Study, Trained, every_pair
 
@@ -20,8 +21,13 @@ STORIES = {
     "two facts in order": Stories(2),
     "any order": Stories(4, questions=2000),
 }
-FUSION, READER, BLIND = "fusion", "no fusion", "no fusion, soft attention"
-NETWORKS = {FUSION: (), READER: ("model.input=reader",), BLIND: ("model.input=reader", "model.episode=soft_attention")}
+FUSION, FORWARD, READER, BLIND = "fusion", "forward fusion", "no fusion", "no fusion, soft attention"
+NETWORKS = {
+    FUSION: (),
+    FORWARD: ("model.input=forward_fusion",),
+    READER: ("model.input=reader",),
+    BLIND: ("model.input=reader", "model.episode=soft_attention"),
+}
 
 
 def name(stories: str, network: str) -> str:
@@ -31,7 +37,12 @@ def name(stories: str, network: str) -> str:
 def turned(example: Example) -> Example:
     """The same question after the same facts, the last one first."""
     last = len(example.facts) - 1
-    return replace(example, facts=example.facts[::-1], supporting=tuple(last - fact for fact in example.supporting))
+    return replace(
+        example,
+        facts=example.facts[::-1],
+        supporting=tuple(last - fact for fact in example.supporting),
+        regions=tuple(replace(region, fact=last - region.fact) for region in example.regions),
+    )
 
 
 def measure(trained: Trained) -> Mapping[str, float]:
@@ -56,14 +67,16 @@ def draw(figure: Figure, results: Results) -> None:
 def answer(results: Results) -> tuple[str, str, str]:
     error = {(s, n): results[name(s, n), "error"] for s in STORIES for n in NETWORKS}
     last, two, free = STORIES
-    gain = error[two, FUSION].compared(error[two, READER], "less than", "more than", "no clear difference from")
+    than = "less than", "more than", "no clear difference from"
+    gain, both = (error[two, FUSION].compared(error[two, other], *than) for other in (READER, FORWARD))
     return (
         f"Where two facts in the right order give the answer, {error[two, FUSION]:.1%} of the questions are wrong "
-        f"with the fusion layer, {gain} the {error[two, READER]:.1%} without it, when only the attention GRU still "
-        f"reads in order; with soft attention in its place nothing knows the order, and {error[two, BLIND]:.1%} are "
-        f"wrong.",
-        f"Where the last move counts it is {error[last, FUSION]:.1%} with the fusion layer, {error[last, READER]:.1%} "
-        f"without, and {error[last, BLIND]:.1%} where nothing knows the order.",
+        f"with the bidirectional fusion layer, {both} the {error[two, FORWARD]:.1%} of one that reads forwards only, "
+        f"and {gain} the {error[two, READER]:.1%} without any, when only the attention GRU still reads in order; with "
+        f"soft attention in its place nothing knows the order, and {error[two, BLIND]:.1%} are wrong.",
+        f"Where the last move counts it is {error[last, FUSION]:.1%} with the fusion layer, "
+        f"{error[last, FORWARD]:.1%} forwards only, {error[last, READER]:.1%} without, and {error[last, BLIND]:.1%} "
+        f"where nothing knows the order.",
         f"Where the order says nothing ({error[free, FUSION]:.1%} wrong with the fusion layer, "
         f"{error[free, READER]:.1%} without), the facts told backwards get the same answer in "
         f"{results[name(free, FUSION), 'same answer']:.0%} of the questions with the fusion layer and in "
@@ -73,10 +86,22 @@ def answer(results: Results) -> tuple[str, str, str]:
     )
 
 
+def on_pictures(results: Results) -> str:
+    fusion, forward, without = (results[f"pictures, {network}", "error"] for network in (FUSION, FORWARD, READER))
+    return (
+        f"{fusion:.1%} are wrong with the fusion layer over regions and sentences, {forward:.1%} with one that reads "
+        f"forwards only ({forward.compared(fusion, 'less', 'more', 'no clear difference')}), {without:.1%} without "
+        f"({without.compared(fusion, 'less', 'more', 'no clear difference')})."
+    )
+
+
 STUDY = Study(
     name="fusion_order",
     question="How much does the bidirectional fusion give when the order of facts is swapped?",
-    arms=every_pair(STORIES, NETWORKS, name),
+    arms=(
+        *every_pair(STORIES, NETWORKS, name),
+        *(picture_arm(network, *NETWORKS[network]) for network in (FUSION, FORWARD, READER)),
+    ),
     columns=(
         Column("backwards", "error, facts told backwards"),
         Column("same answer", "same answer to the facts told backwards", ".0%"),
@@ -84,6 +109,7 @@ STUDY = Study(
     measure=measure,
     draw=draw,
     answer=answer,
+    on_pictures=on_pictures,
     method="Told backwards, the facts come in reverse order after training. In the third kind of story that changes "
     "nothing in what is true; in the others it does, and the error there is against the answer to the story as it was.",
 )

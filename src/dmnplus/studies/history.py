@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import memories, read
+from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
 from dmnplus.studies.study import Arm, Column, Results, Study, Trained
 
@@ -48,7 +49,7 @@ def answer(results: Results) -> tuple[str, str, str]:
         second, third = results[arm, "moved 2"], results[arm, "moved 3"]
         error, replaced = results[arm, "error"], results[arm, "replaced"]
         yes = "it does" if max(second.low, third.low) > MUCH else "it hardly does"
-        word = replaced.compared(error, "less", "more", "no clear difference")
+        word = replaced.changed(error, "less", "more", "no clear difference")
         sentences.append(
             f"{yes}: with q in the place of m_{{t-1}} in the gate, {second:.0%} of the attention of pass 2 and "
             f"{third:.0%} of that of pass 3 move to other facts, and the error goes from {error:.1%} to "
@@ -68,6 +69,16 @@ def answer(results: Results) -> tuple[str, str, str]:
     )
 
 
+def on_pictures(results: Results) -> str:
+    arm = "pictures, labels shown"
+    second, third = results[arm, "moved 2"], results[arm, "moved 3"]
+    error, replaced = results[arm, "error"], results[arm, "replaced"]
+    return (
+        f"shown the labels, {second:.0%} and {third:.0%} of the attention of passes 2 and 3 move, and the error goes "
+        f"from {error:.1%} to {replaced:.1%} ({replaced.changed(error, 'less', 'more', 'no clear difference')})."
+    )
+
+
 STUDY = Study(
     name="history",
     question="Does the attention depend on the history, that is, does pass t change if m_{t-1} is replaced by q?",
@@ -75,6 +86,7 @@ STUDY = Study(
         Arm(name=MEMORY, data=Stories(2)),
         Arm(name=SHOWN, data=Stories(2), settings=("training.attention_weight=1",)),
         Arm(name=QUESTION, data=Stories(2), settings=("model.gate_compares=['question']",)),
+        picture_arm("labels shown"),
     ),
     columns=(
         Column("replaced", "error with m replaced by q after training"),
@@ -83,5 +95,6 @@ STUDY = Study(
     measure=measure,
     draw=draw,
     answer=answer,
+    on_pictures=on_pictures,
     method="Attention that moves: half the sum of absolute differences, the mean over the test questions.",
 )

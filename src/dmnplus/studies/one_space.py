@@ -25,7 +25,6 @@ SETTINGS = (
     "model.image_dropout=0",
     "model.episode=soft_attention",
     "training.attention_weight=1",
-    "training.epochs=12",
 )
 
 
@@ -94,21 +93,25 @@ def answer(results: Results) -> tuple[str, str, str]:
         "no clear difference",
     )
     nearest, chance = results[BOTH, "nearest"], results[BOTH, "chance"]
+    across, within = results[BOTH, "across"], results[BOTH, "sentences"]
+    space = (
+        "They do not share a space"
+        if not chance.below(nearest)
+        else "They share a space in part"
+        if across.below(within)
+        else "They share a space"
+    )
     return (
         f"{holds}: asked who owns a thing, when the picture shows its colour and a sentence says whose that colour "
         f"is, the network is wrong in {error[BOTH]:.1%} of the questions, with the sentences alone in "
         f"{error[SENTENCES]:.1%} and with the picture alone in {error[PICTURE]:.1%}.",
         f"Asked what colour a thing had at first, it is wrong in {error[SERIES]:.1%} with the series of pictures and "
         f"in {error[LAST]:.1%} with the last of them, {series}.",
-        f"As for one space, the region of the thing is nearest to the sentence about it, of those in the story, in "
+        f"{space}: the region of the thing is nearest to the sentence about it, of those in the story, in "
         f"{nearest:.0%} of the questions, "
-        f"{nearest.compared(chance, 'less than', 'more than', 'no clear difference from')} the {chance:.0%} of "
-        f"chance, and sentences are more like each other (mean cosine {results[BOTH, 'sentences']:.2f}) than like "
-        f"regions ({results[BOTH, 'across']:.2f})."
-        if results[BOTH, "across"].below(results[BOTH, "sentences"])
-        else f"As for one space, the region of the thing is nearest to the sentence about it in {nearest:.0%} of the "
-        f"questions, by chance in {chance:.0%}, and sentences are no more like each other (mean cosine "
-        f"{results[BOTH, 'sentences']:.2f}) than like regions ({results[BOTH, 'across']:.2f}).",
+        f"{nearest.compared(chance, 'less than', 'more than', 'no clear difference from')} the {chance:.0%} of chance, "
+        f"and the mean cosine of sentences with each other is {within:.2f}, with regions {across:.2f} "
+        f"({across.compared(within, 'less', 'more', 'no clear difference')}).",
     )
 
 

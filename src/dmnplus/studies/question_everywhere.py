@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import bars
+from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
 from dmnplus.studies.study import Column, Results, Study, every_pair
 
@@ -55,12 +56,27 @@ def answer(results: Results) -> tuple[str, str, str]:
     )
 
 
+def on_pictures(results: Results) -> str:
+    error = {network: results[f"pictures, {network}", "error"] for network in NETWORKS}
+    base = error[EVERYWHERE]
+    parts = ", ".join(
+        f"{error[network]:.1%} with {network} ({error[network].compared(base, 'less', 'more', 'no clear difference')})"
+        for network in NETWORKS
+        if network != EVERYWHERE
+    )
+    return f"{base:.1%} are wrong with q everywhere, {parts}."
+
+
 STUDY = Study(
     name="question_everywhere",
     question="Feeding q into every step: what is lost without it in the gate, in the memory update, in the answer?",
-    arms=every_pair(STORIES, NETWORKS, name),
+    arms=(
+        *every_pair(STORIES, NETWORKS, name),
+        *(picture_arm(network, *settings) for network, settings in NETWORKS.items()),
+    ),
     columns=(Column("loss", "test loss", ".2f"), Column("best_epoch", "best epoch", ".0f")),
     draw=draw,
     answer=answer,
+    on_pictures=on_pictures,
     method="The first memory is q in every network. Without q in the gate, facts are compared with the memory alone.",
 )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import bars, lines
+from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
 from dmnplus.studies.study import Arm, Column, Results, Study, Trained
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 UPDATES = {"ReLU": "relu", "residual": "residual", "GRU": "gru"}
 DEEP = {"ReLU, 5 passes": "relu", "residual, 5 passes": "residual"}
-EPOCHS = 10
+EPOCHS = 12
 EARLY = 4
 
 
@@ -52,6 +53,16 @@ def answer(results: Results) -> tuple[str, str, str]:
     )
 
 
+def on_pictures(results: Results) -> str:
+    early, final = ({name: results[f"pictures, {name}", m] for name in UPDATES} for m in (f"epoch {EARLY}", "error"))
+    word = final["residual"].compared(final["ReLU"], "less than", "more than", "no clear difference from")
+    return (
+        f"after {EARLY} epochs {early['residual']:.1%} are wrong with the residual memory and {early['ReLU']:.1%} with "
+        f"the ReLU update, in the end {final['residual']:.1%}, {word} {final['ReLU']:.1%}; the GRU leaves "
+        f"{final['GRU']:.1%}."
+    )
+
+
 STUDY = Study(
     name="residual",
     question="Would a residual memory train better than the ReLU update?",
@@ -61,6 +72,7 @@ STUDY = Study(
             Arm(name=name, data=Stories(2), settings=(f"model.update={update}", "model.passes=5"))
             for name, update in DEEP.items()
         ),
+        *(picture_arm(name, f"model.update={update}") for name, update in UPDATES.items()),
     ),
     columns=(
         Column(f"epoch {EARLY}", f"validation error after {EARLY} epochs"),
@@ -70,5 +82,6 @@ STUDY = Study(
     measure=measure,
     draw=draw,
     answer=answer,
+    on_pictures=on_pictures,
     method="Residual is m_t = m_{t-1} + ReLU(W_t [m_{t-1}; c_t; q] + b), ReLU the same without the first m_{t-1}.",
 )

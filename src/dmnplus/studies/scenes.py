@@ -16,6 +16,7 @@ from dmnplus.data.pictures import PictureFormat
 from dmnplus.data.scenes import as_example, compose
 from dmnplus.data.scenes.question import Asked
 from dmnplus.data.scenes.scene import CELLS, PICTURE, VALUES, Scene
+from dmnplus.studies.study import Arm
 
 Shown = Literal["everything", "sentences alone", "picture alone", "last picture alone"]
 # Kind of question and how its text begins and ends.
@@ -56,6 +57,15 @@ class Scenes:
     def _parts(self) -> list[tuple[tuple[tuple[Scene, ...], Example], ...]]:
         sizes = {"train": self.questions, "valid": self.validation, "test": self.test}
         return [asked_of(self.asked, split, count) for split, count in sizes.items()]
+
+
+def picture_arm(name: str, *settings: str) -> Arm:
+    """A network on pictures: a region tells the colour of the thing asked for, and a sentence whose that colour is.
+
+    The labels are used; without them nothing is learnt from so few questions (the study of supervision shows it).
+    """
+    shown = "model.image_dropout=0", "training.attention_weight=1"
+    return Arm(name=f"pictures, {name}", data=Scenes("Who owns the circle?"), settings=(*shown, *settings))
 
 
 class Outright:

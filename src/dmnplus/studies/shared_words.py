@@ -112,8 +112,8 @@ def answer(results: Results) -> tuple[str, str, str]:
         f"attention, "
         f"and those that name it but are not needed {lures:.0%}.",
         f"With the shared word replaced by one never seen, the error goes from {before:.1%} to {after:.1%} there "
-        f"({after.compared(before, 'less', 'more', 'no clear difference')}), and from {people:.1%} to {unseen:.1%} at "
-        f'"{PEOPLE}" ({unseen.compared(people, "less", "more", "no clear difference")}).',
+        f"({after.changed(before, 'less', 'more', 'no clear difference')}), and from {people:.1%} to {unseen:.1%} at "
+        f'"{PEOPLE}" ({unseen.changed(people, "less", "more", "no clear difference")}).',
         f"With words read as unknown now and then in training it is {dropped:.1%} for a person never seen and "
         f"{pair[THINGS, DROPPED][1]:.1%} for a thing, and with names read as placeholders {placed:.1%} for a person.",
     )
@@ -134,6 +134,7 @@ STUDY = Study(
     measure=measure,
     draw=draw,
     answer=answer,
+    on_pictures=lambda results: "not asked, as a region has no words.",
     method=f"The shared word is the person or the thing asked for; in the test it becomes {UNSEEN_NAME} or "
     f"{UNSEEN_THING} in "
     "question and facts. Highest attention: of the three passes, the mean over such facts of the test stories as they "

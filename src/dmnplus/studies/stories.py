@@ -14,7 +14,7 @@ class Stories:
     """Generated questions of a bAbI task, none after more than `longest` facts."""
 
     task: int
-    questions: int = 4000
+    questions: int = 10000
     longest: int = 12
     validation: int = 500
     test: int = 1000

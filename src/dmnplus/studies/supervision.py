@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import lines
 from dmnplus.studies.reading import read
+from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
 from dmnplus.studies.study import Arm, Column, Results, Study, Trained
 
@@ -68,10 +69,22 @@ def answer(results: Results) -> tuple[str, str, str]:
     )
 
 
+def on_pictures(results: Results) -> str:
+    error = {share: results[f"pictures, {name(share)}", "error"] for share in SHARES}
+    few = ", ".join(f"{error[share]:.1%} with those of {share:.0%}" for share in SHARES[1:-1])
+    return (
+        f"{error[0.0]:.1%} are wrong without labels, {few}, and {error[1.0]:.1%} with all "
+        f"({error[1.0].compared(error[0.0], 'less', 'more', 'no clear difference')})."
+    )
+
+
 STUDY = Study(
     name="supervision",
     question="What does supervision of the attention by the labelled facts bring, and with how few labels?",
-    arms=tuple(Arm(name=name(share), data=QUESTIONS, settings=settings(share)) for share in SHARES),
+    arms=(
+        *(Arm(name=name(share), data=QUESTIONS, settings=settings(share)) for share in SHARES),
+        *(picture_arm(name(share), *(settings(share) or ("training.attention_weight=0",))) for share in SHARES),
+    ),
     columns=(
         Column("labelled", "top fact of a pass is labelled", ".0%"),
         Column("early", f"validation error after {EARLY} epochs"),
@@ -80,6 +93,7 @@ STUDY = Study(
     measure=measure,
     draw=draw,
     answer=answer,
+    on_pictures=on_pictures,
     method="The loss of the attention is -log of what a pass gives the facts of its step of the chain, added to that "
     "of the answer with weight 1, for the questions whose labels are used; the same ones for every start.",
 )

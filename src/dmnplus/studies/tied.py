@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dmnplus.studies.figures import bars
+from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
 from dmnplus.studies.study import Column, Results, Study, every_pair
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 UNTIED, TIED, LARGER = "untied", "tied", "tied, as many weights"
 NETWORKS = {UNTIED: (), TIED: ("model.tied=true",), LARGER: ("model.tied=true", "model.hidden=44")}
-STORIES = {"4,000 questions": Stories(2), "1,500 questions": Stories(2, questions=1500)}
+STORIES = {"10,000 questions": Stories(2), "3,000 questions": Stories(2, questions=3000)}
 
 
 def name(stories: str, network: str) -> str:
@@ -52,13 +53,23 @@ def answer(results: Results) -> tuple[str, str, str]:
     )
 
 
+def on_pictures(results: Results) -> str:
+    untied, tied = (results[f"pictures, {network}", "error"] for network in (UNTIED, TIED))
+    word = untied.compared(tied, "less than", "more than", "no clear difference from")
+    return f"untied {untied:.1%} are wrong, {word} the {tied:.1%} of tied."
+
+
 STUDY = Study(
     name="tied",
     question="Tied or untied weights: is the gain more than the gain from more parameters? Is the smaller model "
     "easier to learn?",
-    arms=every_pair(STORIES, NETWORKS, name),
+    arms=(
+        *every_pair(STORIES, NETWORKS, name),
+        *(picture_arm(network, *NETWORKS[network]) for network in (UNTIED, TIED)),
+    ),
     columns=(Column("parameters", "weights", ",.0f"), Column("best_epoch", "best epoch", ".0f")),
     draw=draw,
     answer=answer,
+    on_pictures=on_pictures,
     method="Tied, the passes share one ReLU memory update; everything else is shared in either case.",
 )
