@@ -29,7 +29,7 @@ def test_ctrl_c_says_that_what_is_trained_is_kept(dmnplus, tmp_path: Path, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr("dmnplus.studies.running.train_runs", interrupted)
-    result = dmnplus("study", "passes", "--out", tmp_path / "arms", "--records", tmp_path)
+    result = dmnplus("study", "shared_words", "--out", tmp_path / "arms", "--records", tmp_path)
     assert result.status == 130
     assert "keeps what is trained, and the same command goes on from there" in result.err
-    assert not (tmp_path / "passes.json").exists()
+    assert not (tmp_path / "shared_words.json").exists()
