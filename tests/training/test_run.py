@@ -263,7 +263,7 @@ def test_a_record_of_old_is_resumed_where_its_data_has_the_same_name(tmp_path: P
     job = Job(tmp_path, SMALL, replace(SPLITS, name="others"), 0, 1)
     with pytest.raises(DataError, match="is of moves; resume with the same data"):
         train_runs([job], resume=True)
-    assert run(tmp_path, resume=True)["files"] == SPLITS.digests()
+    assert run(tmp_path, resume=True)["files"] == SPLITS.digests
 
 
 def _command(tmp_path: Path, *more: str, epochs: int) -> list[str]:

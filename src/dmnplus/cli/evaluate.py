@@ -18,8 +18,8 @@ from rich.table import Table
 from dmnplus.cli.model_names import Model, Run, find_model
 from dmnplus.cli.own_data import questions_to_measure
 from dmnplus.cli.picture_data import DATASETS, SEVERAL_WORDS, read_questions, without_pictures
-from dmnplus.cli.sources import parse_tasks, read_source
-from dmnplus.data.babi import find_babi, is_archive, read_babi, read_babi_file
+from dmnplus.cli.sources import SOURCES, parse_tasks, read_source
+from dmnplus.data.babi import find_babi, is_one_file, read_babi, read_babi_file
 from dmnplus.data.daquar import count_several_words
 from dmnplus.data.example import DataError, Example, iter_pictures
 from dmnplus.data.vqa import Annotation, read_annotations, vqa_files, write_results
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 # Of VQA's 65.
 _QUESTION_TYPES = 10
-_SOURCES = ("generated:", "official:")
 
 
 def evaluate_run(
@@ -97,7 +96,8 @@ def evaluate_run(
     dataset = trained_on(folder)
     named = str(questions) if questions else data
     on_babi = dataset not in (*DATASETS, "own")
-    whole = on_babi and named is not None and _read_whole(named)
+    # Has no parts to choose from.
+    whole = on_babi and named is not None and (named.startswith(SOURCES) or is_one_file(Path(named)))
     regions = model.pictures is not None and model.pictures.kind == "regions"
     unused = {
         "--results": results is not None and dataset != "vqa",
@@ -213,7 +213,7 @@ def _wups(answers: Sequence[tuple[str, ...]], examples: Sequence[Example]) -> di
 
 def trained_on(run: Path) -> str:
     """The data set that a run's record names: `daquar`, `babi/2`, ...; empty if there is no record."""
-    return _data_of(run).partition(" ")[0]
+    return _data_of(run).partition(" ")[0].rstrip(",")
 
 
 def _data_of(run: Path) -> str:
@@ -222,27 +222,21 @@ def _data_of(run: Path) -> str:
     return str(read_json(run / RUN).get("data", "")) if (run / RUN).exists() else ""
 
 
-def _read_whole(data: str) -> bool:
-    """Whether `data` is a file or another source of bAbI questions that has no parts to choose from."""
-    if data.startswith(_SOURCES):
-        return True
-    return Path(data).is_file() and not is_archive(Path(data))
-
-
 def _read(run: Path, data: str | None, task: int | None, split: str | None, language: str | None) -> list[Example]:
     if task is not None:
         parse_tasks(str(task))
-    if data is not None and _read_whole(data) and not data.startswith(_SOURCES):
+    source = data is not None and data.startswith(SOURCES)
+    if data is not None and not source and is_one_file(Path(data)):
         kind = f"babi/{task}" if task else trained_on(run)
         return read_babi_file(Path(data), kind if re.fullmatch(r"babi/\d+", kind) else "babi")
-    tasks = [task] if task is not None else trained_tasks(run)
-    if data is not None and data.startswith(_SOURCES):
+    tasks = [task] if task is not None else _trained_tasks(run)
+    if data is not None and source:
         return [example for number in tasks for example in read_source(data, number, split="test")]
     archive = find_babi(Path(data) if data else None)
     return [e for number in tasks for e in read_babi(archive, number, split or "test", language or "en-10k")]
 
 
-def trained_tasks(run: Path) -> list[int]:
+def _trained_tasks(run: Path) -> list[int]:
     """The bAbI tasks that a run's record names: `babi/2 (en-10k)`, or `babi/1,15, one model (en-10k)`."""
     name = _data_of(run).partition(" (")[0]
     try:

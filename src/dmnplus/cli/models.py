@@ -10,9 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dmnplus.cli.evaluate import read_data, trained_on, trained_tasks
+from dmnplus.cli.evaluate import read_data, trained_on
 from dmnplus.cli.picture_data import DATASETS, without_pictures
-from dmnplus.cli.sources import read_source
+from dmnplus.cli.sources import parse_tasks, read_source
 from dmnplus.data.babi import LANGUAGES, find_babi, read_babi
 from dmnplus.data.example import DataError, Example, iter_pictures
 from dmnplus.pretrained import SHIPPED, locate, read_card, shipped, size
@@ -63,7 +63,7 @@ def add(
     if name and len(runs) > 1:
         raise DataError(f"--name {name} names one model, and {len(runs)} runs were given")
     for run in runs:
-        wanted = name or trained_on(run).rstrip(",")
+        wanted = name or trained_on(run)
         if not wanted or Path(wanted).is_absolute() or ".." in Path(wanted).parts:
             raise DataError(f"{run}: {wanted!r} is no name for a model; give --name, as in babi/2")
         card = ship(run, wanted, *_test_questions(run, data), into)
@@ -108,7 +108,7 @@ def _test_questions(run: Path, data: Path | None) -> tuple[list[Example], str, P
     match = re.fullmatch(r"babi/([\d,-]+)(, one model)? \((.*)\)", record.get("data", ""))
     if not match:
         raise DataError(f"{run / RUN}: does not say what the run was trained on")
-    tasks, trained_with = trained_tasks(run), match[3]
+    tasks, trained_with = parse_tasks(match[1]), match[3]
     if named := record.get("sources", {}).get("test"):
         read = [e for task in tasks for source in named for e in read_source(source, task, data, split="test")]
         return read, ", ".join(named), None

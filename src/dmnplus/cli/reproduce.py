@@ -198,10 +198,9 @@ def _sweep(
                 if record is not None:
                     table.known(planned, measure_fresh(planned, record, fresh))
             splits, pictures = questions_of(left)
-            digests = {task: one.digests() for task, one in splits.items()}
             for planned, record in records.items():
-                if record is not None and planned.task in digests:
-                    check_data(record, digests[planned.task], pictures, planned.record)
+                if record is not None and planned.task in splits:
+                    check_data(record, splits[planned.task].digests, pictures, planned.record)
             outcomes = run_sweep(
                 left,
                 splits,

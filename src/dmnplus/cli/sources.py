@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dmnplus.data.babi import TASKS, MissingFileError, find_babi, is_archive, read_babi, read_babi_file
+from dmnplus.data.babi import TASKS, MissingFileError, find_babi, is_one_file, read_babi, read_babi_file
 from dmnplus.data.example import DataError, Example, Splits, split_validation
 from dmnplus.data.generate import generate
 
+SOURCES = ("generated:", "official:")
+"""How sources that are no files begin."""
 _GENERATED = re.compile(r"generated:(\d+)(?::(\d+))?")
 _OFFICIAL = re.compile(r"official:([^:]+):([^:]+)")
 
@@ -41,7 +43,7 @@ def read_source(source: str, task: int, data: Path | None = None, *, split: str)
         return generate(task, questions=int(match[1]), seed=int(match[2] or 0), split=split)
     if match := _OFFICIAL.fullmatch(source):
         return read_babi(find_babi(data), task, match[2], match[1])
-    if source.startswith(("generated:", "official:")):
+    if source.startswith(SOURCES):
         raise ValueError(f"{source!r}: it takes generated:QUESTIONS[:SEED] or official:LANGUAGE:SPLIT")
     return read_babi_file(Path(source), kind=f"babi/{task}")
 
@@ -59,7 +61,7 @@ def babi_splits(
 
     Raises `DataError` where `data` is one file that would both train and test.
     """
-    if data is not None and data.is_file() and not is_archive(data) and not (train or test):
+    if data is not None and is_one_file(data) and not (train or test):
         raise DataError(
             f"{data}: is one file, and what is trained on cannot test; give --test as well (another file, or "
             "generated:1000), or the archive or folder as --data"
@@ -105,7 +107,7 @@ def paper_splits(task: int, data: Path | None, validation_share: float) -> Split
             raise
         train, valid = _MADE_UP[task]
         splits = babi_splits(task, data, "en-10k", validation_share, train, valid, None)
-    return replace(splits, files=splits.digests())
+    return replace(splits, files=splits.digests)
 
 
 def joint_splits(parts: Mapping[int, Splits], name: str) -> Splits:

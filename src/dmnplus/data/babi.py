@@ -68,8 +68,12 @@ def find_babi(path: Path | None = None) -> Path:
     raise DataError(f"{root}{why}: neither {ARCHIVE_FOLDER}/ nor {ARCHIVE_NAME} is there; {GET_HINT}")
 
 
-def is_archive(path: Path) -> bool:
-    """Whether `path` is named as an archive of files, and not as one of them."""
+def is_one_file(path: Path) -> bool:
+    """Whether `path` is a file of questions, and no folder or archive of several."""
+    return path.is_file() and not _is_archive(path)
+
+
+def _is_archive(path: Path) -> bool:
     return path.name.endswith((".tar.gz", ".tgz", ".tar"))
 
 
@@ -93,7 +97,7 @@ def read_babi(path: Path, task: int, split: str, language: str = "en-10k") -> li
     with _reading(path):
         if path.is_dir():
             return _read_from_folder(path, task, split, language)
-        if is_archive(path):
+        if _is_archive(path):
             return _read_from_archive(path, task, split, language)
     match = _FILE_NAME.fullmatch(path.name)
     if match and (int(match["task"]), match["split"]) != (task, split):

@@ -8,6 +8,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -98,7 +99,8 @@ class Splits:
     sources: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """What was named in the place of official files: `train`, `valid` and `test`, as the command line takes them."""
 
-    def digests(self) -> dict[str, str]:
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
         """`files`, or the `fingerprint` of each part where there are none."""
         parts = {"training": self.training, "validation": self.validation, "test": self.test}
         return dict(self.files) or {name: fingerprint(part) for name, part in parts.items() if part}

@@ -11,7 +11,7 @@ from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import read
 from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Column, Results, Study, Trained, every_pair
+from dmnplus.studies.study import THAN, Column, Results, Study, Trained, every_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,8 +67,7 @@ def draw(figure: Figure, results: Results) -> None:
 def answer(results: Results) -> tuple[str, str, str]:
     error = {(s, n): results[name(s, n), "error"] for s in STORIES for n in NETWORKS}
     last, two, free = STORIES
-    than = "less than", "more than", "no clear difference from"
-    gain, both = (error[two, FUSION].compared(error[two, other], *than) for other in (READER, FORWARD))
+    gain, both = (error[two, FUSION].compared(error[two, other], *THAN) for other in (READER, FORWARD))
     return (
         f"Where two facts in the right order give the answer, {error[two, FUSION]:.1%} of the questions are wrong "
         f"with the bidirectional fusion layer, {both} the {error[two, FORWARD]:.1%} of one that reads forwards only, "
@@ -90,8 +89,8 @@ def on_pictures(results: Results) -> str:
     fusion, forward, without = (results[f"pictures, {network}", "error"] for network in (FUSION, FORWARD, READER))
     return (
         f"{fusion:.1%} are wrong with the fusion layer over regions and sentences, {forward:.1%} with one that reads "
-        f"forwards only ({forward.compared(fusion, 'less', 'more', 'no clear difference')}), {without:.1%} without "
-        f"({without.compared(fusion, 'less', 'more', 'no clear difference')})."
+        f"forwards only ({forward.compared(fusion)}), {without:.1%} without "
+        f"({without.compared(fusion)})."
     )
 
 

@@ -11,7 +11,7 @@ from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import read
 from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study, Trained
+from dmnplus.studies.study import THAN, Arm, Column, Results, Study, Trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,11 +36,10 @@ def draw(figure: Figure, results: Results) -> None:
 def answer(results: Results) -> tuple[str, str, str]:
     error = {name: results[name, "error"] for name in GATES}
     facts = {name: results[name, "facts"] for name in GATES}
-    than = ("less than", "more than", "no clear difference from")
-    than_alone = {name: error[name].compared(error[ALONE], *than) for name in GATES}
+    than_alone = {name: error[name].compared(error[ALONE], *THAN) for name in GATES}
     squared, cosine, _ = OTHERS
-    by_squares = error[squared].compared(error[ABSOLUTE], *than)
-    by_cosine = error[cosine].compared(error[ABSOLUTE], *than)
+    by_squares = error[squared].compared(error[ABSOLUTE], *THAN)
+    by_cosine = error[cosine].compared(error[ABSOLUTE], *THAN)
     sparsest, widest = (pick(GATES, key=lambda name: facts[name].mean) for pick in (min, max))
     sparse = facts[ABSOLUTE].compared(
         facts[ALONE],

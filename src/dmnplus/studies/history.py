@@ -49,7 +49,7 @@ def answer(results: Results) -> tuple[str, str, str]:
         second, third = results[arm, "moved 2"], results[arm, "moved 3"]
         error, replaced = results[arm, "error"], results[arm, "replaced"]
         yes = "it does" if max(second.low, third.low) > MUCH else "it hardly does"
-        word = replaced.changed(error, "less", "more", "no clear difference")
+        word = replaced.changed(error)
         sentences.append(
             f"{yes}: with q in the place of m_{{t-1}} in the gate, {second:.0%} of the attention of pass 2 and "
             f"{third:.0%} of that of pass 3 move to other facts, and the error goes from {error:.1%} to "
@@ -75,7 +75,7 @@ def on_pictures(results: Results) -> str:
     error, replaced = results[arm, "error"], results[arm, "replaced"]
     return (
         f"shown the labels, {second:.0%} and {third:.0%} of the attention of passes 2 and 3 move, and the error goes "
-        f"from {error:.1%} to {replaced:.1%} ({replaced.changed(error, 'less', 'more', 'no clear difference')})."
+        f"from {error:.1%} to {replaced:.1%} ({replaced.changed(error)})."
     )
 
 

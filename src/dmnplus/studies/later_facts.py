@@ -12,7 +12,7 @@ from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import gates, read
 from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study, Trained
+from dmnplus.studies.study import THAN, Arm, Column, Results, Study, Trained
 from dmnplus.training.metrics import USED
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def answer(results: Results) -> tuple[str, str, str]:
         sentences.append(
             f"{yes}: with later passes kept from all facts that every earlier pass gave less than {USED:.0%} of its "
             f"attention, {new:.1%} of the questions go wrong instead of {error:.1%}; kept from those that an earlier "
-            f"pass did use, {old:.1%} ({old.changed(error, 'less than', 'more than', 'no clear difference from')} "
+            f"pass did use, {old:.1%} ({old.changed(error, *THAN)} "
             f"before)"
         )
     turned, labelled = ([results[arm, name] for arm in (ALONE, SHOWN)] for name in ("taken up", "labelled"))

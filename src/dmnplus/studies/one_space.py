@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dmnplus.data.batching import encode
 from dmnplus.studies.figures import bars
 from dmnplus.studies.scenes import Scenes
-from dmnplus.studies.study import Arm, Column, Results, Study, Trained
+from dmnplus.studies.study import THAN, Arm, Column, Results, Study, Trained
 from dmnplus.training.metrics import EVALUATION_BATCH, labelled_facts
 
 if TYPE_CHECKING:
@@ -109,9 +109,9 @@ def answer(results: Results) -> tuple[str, str, str]:
         f"in {error[LAST]:.1%} with the last of them, {series}.",
         f"{space}: the region of the thing is nearest to the sentence about it, of those in the story, in "
         f"{nearest:.0%} of the questions, "
-        f"{nearest.compared(chance, 'less than', 'more than', 'no clear difference from')} the {chance:.0%} of chance, "
+        f"{nearest.compared(chance, *THAN)} the {chance:.0%} of chance, "
         f"and the mean cosine of sentences with each other is {within:.2f}, with regions {across:.2f} "
-        f"({across.compared(within, 'less', 'more', 'no clear difference')}).",
+        f"({across.compared(within)}).",
     )
 
 

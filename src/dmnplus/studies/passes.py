@@ -77,7 +77,7 @@ def answer(results: Results) -> tuple[str, str, str]:
 
 def on_pictures(results: Results) -> str:
     one, two, three = (results[f"pictures, {p} pass{'es' * (p > 1)}", "error"] for p in PASSES)
-    word = two.compared(one, "less", "more", "no clear difference")
+    word = two.compared(one)
     more = three.compared(two, "less than with two", "more than with two", "no clear difference")
     return (
         f"where a region and then a sentence are needed, and the labels are shown, {one:.1%} of the questions are "

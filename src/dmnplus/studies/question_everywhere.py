@@ -44,7 +44,7 @@ def answer(results: Results) -> tuple[str, str, str]:
         parts = []
         for place in WITHOUT:
             without = results[name(stories, f"no q in the {place}"), "error"]
-            word = without.compared(base, "less", "more", "no clear difference")
+            word = without.compared(base)
             parts.append(f"{without:.1%} without q in the {place} ({word})")
         sentences.append(f'Of questions like "{asked}", {base:.1%} are wrong with q everywhere, {", ".join(parts)}.')
     nowhere = {stories: results[name(stories, NOWHERE), "error"] for stories in STORIES}
@@ -60,7 +60,7 @@ def on_pictures(results: Results) -> str:
     error = {network: results[f"pictures, {network}", "error"] for network in NETWORKS}
     base = error[EVERYWHERE]
     parts = ", ".join(
-        f"{error[network]:.1%} with {network} ({error[network].compared(base, 'less', 'more', 'no clear difference')})"
+        f"{error[network]:.1%} with {network} ({error[network].compared(base)})"
         for network in NETWORKS
         if network != EVERYWHERE
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dmnplus.studies.figures import bars, lines
 from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study, Trained
+from dmnplus.studies.study import THAN, Arm, Column, Results, Study, Trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def answer(results: Results) -> tuple[str, str, str]:
     early = {name: results[name, f"epoch {EARLY}"] for name in UPDATES}
     final = {name: results[name, "error"] for name in (*UPDATES, *DEEP)}
     faster = early["residual"].compared(early["ReLU"], "It does at first", "It does not even at first", "Hardly")
-    better = final["residual"].compared(final["ReLU"], "less than", "more than", "no clear difference from")
+    better = final["residual"].compared(final["ReLU"], *THAN)
     deep, deep_relu = final["residual, 5 passes"], final["ReLU, 5 passes"]
     return (
         f"{faster}: after {EARLY} epochs {early['residual']:.1%} of the validation questions are wrong with the "
@@ -55,7 +55,7 @@ def answer(results: Results) -> tuple[str, str, str]:
 
 def on_pictures(results: Results) -> str:
     early, final = ({name: results[f"pictures, {name}", m] for name in UPDATES} for m in (f"epoch {EARLY}", "error"))
-    word = final["residual"].compared(final["ReLU"], "less than", "more than", "no clear difference from")
+    word = final["residual"].compared(final["ReLU"], *THAN)
     return (
         f"after {EARLY} epochs {early['residual']:.1%} are wrong with the residual memory and {early['ReLU']:.1%} with "
         f"the ReLU update, in the end {final['residual']:.1%}, {word} {final['ReLU']:.1%}; the GRU leaves "

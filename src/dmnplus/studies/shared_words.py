@@ -112,8 +112,8 @@ def answer(results: Results) -> tuple[str, str, str]:
         f"attention, "
         f"and those that name it but are not needed {lures:.0%}.",
         f"With the shared word replaced by one never seen, the error goes from {before:.1%} to {after:.1%} there "
-        f"({after.changed(before, 'less', 'more', 'no clear difference')}), and from {people:.1%} to {unseen:.1%} at "
-        f'"{PEOPLE}" ({unseen.changed(people, "less", "more", "no clear difference")}).',
+        f"({after.changed(before)}), and from {people:.1%} to {unseen:.1%} at "
+        f'"{PEOPLE}" ({unseen.changed(people)}).',
         f"With words read as unknown now and then in training it is {dropped:.1%} for a person never seen and "
         f"{pair[THINGS, DROPPED][1]:.1%} for a thing, and with names read as placeholders {placed:.1%} for a person.",
     )

@@ -79,6 +79,11 @@ class Trained(NamedTuple):
     """Of each epoch."""
 
 
+UNCLEAR = "no clear difference"
+THAN = ("less than", "more than", f"{UNCLEAR} from")
+"""Words of a comparison before what is compared with."""
+
+
 class Spread(NamedTuple):
     """One number of an arm, a value a start. Formatted (`f"{spread:.1%}"`) it is "mean (lowest to highest)"."""
 
@@ -100,11 +105,11 @@ class Spread(NamedTuple):
         """Whether every start is below every start of `other`."""
         return self.high < other.low
 
-    def compared(self, other: Spread, below: str, above: str, neither: str) -> str:
+    def compared(self, other: Spread, below: str = "less", above: str = "more", neither: str = UNCLEAR) -> str:
         """The word for this one beside `other`, by `below`."""
         return below if self.below(other) else above if other.below(self) else neither
 
-    def changed(self, before: Spread, below: str, above: str, neither: str) -> str:
+    def changed(self, before: Spread, below: str = "less", above: str = "more", neither: str = UNCLEAR) -> str:
         """The word for this one beside the same networks' numbers `before` something was done to them.
 
         Start by start: how much the starts differ does not count.

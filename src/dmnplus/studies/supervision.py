@@ -74,7 +74,7 @@ def on_pictures(results: Results) -> str:
     few = ", ".join(f"{error[share]:.1%} with those of {share:.0%}" for share in SHARES[1:-1])
     return (
         f"{error[0.0]:.1%} are wrong without labels, {few}, and {error[1.0]:.1%} with all "
-        f"({error[1.0].compared(error[0.0], 'less', 'more', 'no clear difference')})."
+        f"({error[1.0].compared(error[0.0])})."
     )
 
 

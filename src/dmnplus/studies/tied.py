@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from dmnplus.studies.figures import bars
 from dmnplus.studies.scenes import picture_arm
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Column, Results, Study, every_pair
+from dmnplus.studies.study import THAN, Column, Results, Study, every_pair
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def answer(results: Results) -> tuple[str, str, str]:
     many, few = STORIES
     error = {(s, n): results[name(s, n), "error"] for s in STORIES for n in NETWORKS}
     weights = {n: results[name(many, n), "parameters"].mean for n in NETWORKS}
-    gain = error[many, UNTIED].compared(error[many, TIED], "less than", "more than", "no clear difference from")
+    gain = error[many, UNTIED].compared(error[many, TIED], *THAN)
     beyond = error[many, UNTIED].compared(
         error[many, LARGER],
         "so that the gain is more than one of weights",
@@ -55,7 +55,7 @@ def answer(results: Results) -> tuple[str, str, str]:
 
 def on_pictures(results: Results) -> str:
     untied, tied = (results[f"pictures, {network}", "error"] for network in (UNTIED, TIED))
-    word = untied.compared(tied, "less than", "more than", "no clear difference from")
+    word = untied.compared(tied, *THAN)
     return f"untied {untied:.1%} are wrong, {word} the {tied:.1%} of tied."
 
 

@@ -24,7 +24,8 @@ def find_device(name: str) -> torch.device:
     except NotImplementedError:
         raise ValueError(f"{wrong} (PyTorch is not built for {device.type} here)") from None
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"{wrong} ({str(error).strip().partition(chr(10))[0]})") from None
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{wrong} ({reason})") from None
     if device.type == "meta":
         raise ValueError(wrong)
     return device

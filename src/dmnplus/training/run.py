@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -344,9 +344,9 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
 
     Raises `DataError` for questions that cannot be trained on, and where the folder to resume in holds another run.
     """
-    splits, digests = job.splits, job.splits.digests()
+    splits, digests = job.splits, job.splits.digests
     if resume:
-        check_resumed(job, digests)
+        check_resumed(job)
     if not splits.validation:
         raise DataError(f"{splits.name}: no questions to validate on")
     answers, last_facts = job.config.data.answers, job.config.data.last_facts
@@ -379,15 +379,15 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
             )
 
 
-def check_resumed(job: Job, digests: Mapping[str, str]) -> None:
-    """Raises `DataError` where `job`'s folder holds a run of other settings, seeds, starts or questions (`digests`)."""
+def check_resumed(job: Job) -> None:
+    """Raises `DataError` where `job`'s folder holds a run of other settings, seeds, starts or questions."""
     check_starts(job.folder, job.starts, ensemble=job.ensemble)
     for i, folder in enumerate(_start_folders(job)):
         if not (folder / RUN).exists():
             continue
         record = read_json(folder / RUN)
         check_settings(record, job.config, job.seed + i, folder)
-        check_data(record, digests, job.pictures, folder)
+        check_data(record, job.splits.digests, job.pictures, folder)
         # Records of old have no digests, but a name.
         if "files" not in record and record.get("data") != job.splits.name:
             raise DataError(f"{folder}: is of {record.get('data')}; resume with the same data, or give another --out")

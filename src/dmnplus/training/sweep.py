@@ -107,7 +107,7 @@ def run_sweep(
         for planned in left
     }
     for job in jobs.values():
-        check_resumed(job, job.splits.digests())
+        check_resumed(job)
     by_folder = {planned.folder: planned for planned in left}
     # Trained to the end, but the sweep was stopped before its record was written.
     for planned in left:
