@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import tomli_w
 
-from dmnplus.config import Config, differences, own_defaults, parse, plain, resolve
+from dmnplus.config import RECIPES, Config, differences, own_defaults, parse, plain, recipes, resolve
 from dmnplus.model import VARIANTS
 
 
@@ -82,6 +82,19 @@ def test_a_printed_config_is_a_recipe(tmp_path: Path):
 def test_a_wrong_setting_names_key_value_and_what_is_accepted(setting: str, message: str):
     with pytest.raises(ValueError, match=message):
         resolve(settings=[setting])
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_recipe_of_the_package_goes_by_its_name(name: str):
+    assert resolve(recipe=Path(name)) == resolve(recipe=RECIPES / f"{name}.toml") != resolve()
+
+
+def test_a_file_goes_before_a_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    Path("joint").write_text("[model]\nhidden = 40\n")
+    assert resolve(recipe=Path("joint")) == resolve(settings=["model.hidden=40"])
+    with pytest.raises(ValueError, match=r"jiont: no such file, nor a recipe of the package; there are .*joint"):
+        resolve(recipe=Path("jiont"))
 
 
 def test_a_wrong_recipe_is_named(tmp_path: Path):

@@ -29,6 +29,10 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+_INSTALLED = Path(__file__).parent / "recipes"
+RECIPES = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "recipes"
+"""The recipes that come with the package: inside it once it is installed, beside `src` in a checkout."""
+
 PAPER_EXCEPTIONS: dict[int, dict[str, Any]] = {
     3: {"data": {"last_facts": 130}},
     6: {"training": {"l2": 0.0}},
@@ -78,8 +82,9 @@ def resolve(
 ) -> Config:
     """The config of a run: a variant's, the paper's exceptions for `task`, `defaults`, `recipe`, `settings`.
 
-    Later ones win. `defaults` are those of a kind of data, `recipe` is a TOML file, `settings` are `section.key=value`,
-    values as in TOML, quotes optional. Raises `ValueError` that names the key, the value and what is accepted.
+    Later ones win. `defaults` are those of a kind of data, `recipe` is a TOML file or the name of one in `RECIPES`,
+    `settings` are `section.key=value`, values as in TOML, quotes optional. Raises `ValueError` that names the key, the
+    value and what is accepted.
     """
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant {variant!r}; there are {', '.join(VARIANTS)}")
@@ -88,7 +93,7 @@ def resolve(
     _merge(tree, PAPER_EXCEPTIONS.get(task or 0, {}) if own is None else own, where=f"{variant}, task {task}")
     _merge(tree, defaults or {}, where="defaults")
     if recipe is not None:
-        _merge(tree, _read_toml(recipe), where=str(recipe))
+        _merge(tree, _read_toml(_find_recipe(recipe)), where=str(recipe))
     for setting in settings:
         key, equals, text = setting.partition("=")
         section, dot, name = key.strip().partition(".")
@@ -145,6 +150,20 @@ def differences(tree: Mapping[str, Any], task: int | None = None) -> tuple[str, 
 
     variant = min(VARIANTS, key=lambda name: len(differing(name)))
     return variant, differing(variant)
+
+
+def recipes() -> list[str]:
+    """The names of the recipes that come with the package."""
+    return sorted(path.stem for path in RECIPES.glob("*.toml"))
+
+
+def _find_recipe(recipe: Path) -> Path:
+    """A file, as it is named, goes before a recipe of the package."""
+    if recipe.exists() or recipe.suffix or recipe.name != str(recipe):
+        return recipe
+    if recipe.name not in recipes():
+        raise ValueError(f"{recipe}: no such file, nor a recipe of the package; there are {', '.join(recipes())}")
+    return RECIPES / f"{recipe}.toml"
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

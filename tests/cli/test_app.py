@@ -357,3 +357,16 @@ def test_rare_types_of_question_share_a_row():
     result = Evaluation(questions=301, loss=1.0, accuracy=0.5, error=0.5, unanswerable=0, by_kind=kinds, attention=None)
     rows = _large_kinds(result)
     assert rows == {"vqa/other what": (297, 148.5), "vqa/other (other words)": (3, 2.0), "scenes": (1, 0.0)}
+
+
+def test_training_may_begin_with_a_trained_model(dmnplus: Callable, trained: Path, story_file: Path, tmp_path: Path):
+    sources = [f"--{role}={story_file}" for role in ("train", "valid", "test")]
+    quick = ["--set", "model.hidden=16", "--set", "training.epochs=1", "--threads=1"]
+    begin = ["train", "babi", "--task=1", *sources, *quick]
+    result = dmnplus(*begin, "--from", trained, "--out", tmp_path / "second")
+    assert result.status == 0, result.err
+    assert json.loads((tmp_path / "second" / "run.json").read_text())["origin"]["name"] == str(trained)
+    result = dmnplus(*begin, "--from", "babi/21", "--out", tmp_path / "third")
+    assert result.status == 2
+    assert "babi/21: no trained model here" in result.err
+    assert not (tmp_path / "third").exists()

@@ -84,7 +84,7 @@ def check_own(
     valid: Annotated[Path | None, typer.Option(help="The file to validate on, if it is another.")] = None,
     test: Annotated[Path | None, typer.Option(help="The file to test on, if it is another.")] = None,
     variant: Annotated[str, typer.Option(help="The network, as of `dmnplus train own`.")] = "dmn+",
-    recipe: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    recipe: Annotated[Path | None, typer.Option(metavar="NAME|FILE", help="As of `dmnplus train own`.")] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; may be repeated.")
     ] = None,

@@ -75,6 +75,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
 
 def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
     from dmnplus.config import differences
+    from dmnplus.training.transfer import begun_with
 
     variant, settings = differences(record["config"])
     fit, starts = record["fit"], record.get("starts", {})
@@ -82,7 +83,7 @@ def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
     cells = [
         record["data"],
         f"{variant}, {record['ensemble']} as an ensemble" if "ensemble" in record else variant,
-        ", ".join(settings),
+        ", ".join([*settings, *begun_with(record)]),
         f"{record['test']['error']:.1%}",
         f"{min(errors):.1%} to {max(errors):.1%} ({len(errors)})" if errors else "",
         str(record["seed"]) if "ensemble" not in record else "all",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dmnplus.config import Config
     from dmnplus.data.pictures import Pictures
     from dmnplus.training.run import Job
+    from dmnplus.training.transfer import Origin
 
 app = typer.Typer(help="Train a network.", no_args_is_help=True)
 
@@ -36,10 +37,24 @@ Variant = Annotated[
     str,
     typer.Option(help="The network: odmn, dmn2, dmn3, dmn+, dmn-max (the paper's ablation, and what goes past it)."),
 ]
-Recipe = Annotated[Path | None, typer.Option(help="A TOML file of settings that differ from the defaults.")]
+Recipe = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="Settings that differ from the defaults: a recipe of the package (joint, scenes, ...) or a TOML file.",
+    ),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="SECTION.KEY=VALUE", help="One setting; may be repeated. See `dmnplus settings`."),
+]
+From = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="MODEL",
+        help="Begin with the weights of this model, and not at random: a run's folder or a name, as for `ask`.",
+    ),
 ]
 Starts = Annotated[int, typer.Option(min=1, help="Random starts; the best by validation loss is kept.")]
 Ensemble = Annotated[
@@ -84,6 +99,7 @@ def train_babi(
     variant: Variant = "dmn+",
     recipe: Recipe = None,
     settings: Settings = None,
+    begin: From = None,
     starts: Starts = 1,
     ensemble: Ensemble = False,
     seed: Seed = 0,
@@ -105,6 +121,7 @@ def train_babi(
     from dmnplus.training.run import Job
 
     tasks = parse_tasks(task)
+    origin = _origin(begin)
 
     def questions(number: int, share: float) -> Splits:
         if language != "en-10k" or train or valid or test:
@@ -118,7 +135,7 @@ def train_babi(
         config = resolve(variant=variant, recipe=recipe, settings=settings or ())
         parts = {number: questions(number, config.data.validation_share) for number in tasks}
         folder = out or Path("runs") / f"babi-joint-{variant}"
-        job = Job(folder, config, joint_splits(parts, task), seed, starts, ensemble=ensemble)
+        job = Job(folder, config, joint_splits(parts, task), seed, starts, ensemble=ensemble, origin=origin)
         _train({f"tasks {task}": job}, jobs, threads, resume, device, together)
         return
     planned = {}
@@ -127,7 +144,7 @@ def train_babi(
         splits = questions(number, config.data.validation_share)
         folder = out or Path("runs") / f"babi-{number}-{variant}"
         folder = folder / f"babi-{number}" if out and len(tasks) > 1 else folder
-        planned[f"task {number}"] = Job(folder, config, splits, seed, starts, ensemble=ensemble)
+        planned[f"task {number}"] = Job(folder, config, splits, seed, starts, ensemble=ensemble, origin=origin)
     _train(planned, jobs, threads, resume, device, together)
 
 
@@ -148,6 +165,7 @@ def train_pictures(
     variant: Variant = "dmn+",
     recipe: Recipe = None,
     settings: Settings = None,
+    begin: From = None,
     starts: Starts = 1,
     ensemble: Ensemble = False,
     seed: Seed = 0,
@@ -183,7 +201,7 @@ def train_pictures(
     folder = out or Path("runs") / f"{dataset}-{variant}{'-blind' if blind else ''}"
     for line in (*picture_remarks(dataset, data, splits, several_words=several_words), *baselines(splits)):
         typer.echo(line)
-    job = Job(folder, config, splits, seed, starts, pictures, ensemble)
+    job = Job(folder, config, splits, seed, starts, pictures, ensemble, _origin(begin))
     _train({dataset: job}, jobs, threads, resume, device, together)
 
 
@@ -199,6 +217,7 @@ def train_own(
     variant: Variant = "dmn+",
     recipe: Recipe = None,
     settings: Settings = None,
+    begin: From = None,
     starts: Starts = 1,
     ensemble: Ensemble = False,
     seed: Seed = 0,
@@ -228,8 +247,16 @@ def train_own(
     pictures = _open(splits, config, features)
     name = data.name.partition(".")[0]
     folder = out or Path("runs") / f"{name}-{variant}"
-    job = Job(folder, config, splits, seed, starts, pictures, ensemble)
+    job = Job(folder, config, splits, seed, starts, pictures, ensemble, _origin(begin))
     _train({name: job}, jobs, threads, resume, device, together)
+
+
+def _origin(name: str | None) -> Origin | None:
+    """Where the model called `name` is, to begin with its weights."""
+    from dmnplus.pretrained import locate
+    from dmnplus.training.transfer import Origin
+
+    return None if name is None else Origin(name, locate(name))
 
 
 def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | None:

@@ -28,7 +28,10 @@ def title(data: str) -> str:
 
 
 def training_command(record: Mapping[str, Any]) -> str:
-    """The command that trains a run again, from its record; files of the user's own go by their kind, in capitals."""
+    """The command that trains a run again, from its record; files of the user's own go by their kind, in capitals.
+
+    A run that began with another one's weights takes that one's command first.
+    """
     dataset, task = record["data"].partition(" ")[0], None
     if match := _BABI.fullmatch(record["data"]):
         arguments, task = ["babi", "--task", match[1]], int(match[1])
@@ -55,9 +58,15 @@ def training_command(record: Mapping[str, Any]) -> str:
     arguments += ["--starts", str(len(starts))] if starts else []
     arguments += ["--ensemble"] if "ensemble" in record else []
     arguments += ["--seed", str(first)] if first else []
-    return shlex.join(["dmnplus", "train", *arguments])
+    command = ["dmnplus", "train", *arguments]
+    if (origin := record.get("origin")) and origin["run"]:
+        begun = training_command(origin["run"])
+        return f"{begun} --out {_BEGUN} && {shlex.join([*command, '--from', _BEGUN])}"
+    command += ["--from", origin["name"]] if origin else []
+    return shlex.join(command)
 
 
+_BEGUN = "runs/begun"
 _PAPER = "https://arxiv.org/abs/1603.01417"
 _SOURCES = {
     "babi": "[bAbI](https://arxiv.org/abs/1502.05698) 1.2 (Weston et al. 2015, CC BY 3.0), `dmnplus data get babi`",

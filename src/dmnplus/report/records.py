@@ -14,6 +14,7 @@ from dmnplus.data.example import DataError
 from dmnplus.model import VARIANTS
 from dmnplus.report.published import published
 from dmnplus.training.checkpoint import read_json
+from dmnplus.training.transfer import begun_with
 
 COLLECTED = (".", "variants", "generated")
 """Folders of records of `dmnplus train`."""
@@ -179,7 +180,7 @@ def _joint(record: dict[str, Any]) -> Joint:
     fit, starts = record["fit"], record.get("starts", {})
     return Joint(
         variant=variant,
-        changed=tuple(changed),
+        changed=(*changed, *begun_with(record)),
         errors=dict(sorted(errors.items())),
         starts=tuple(start["test_error"] for start in starts.values()) or (record["test"]["error"],),
         best_epoch=fit["best_epoch"],
@@ -261,7 +262,7 @@ def _starts(path: Path, folder: str) -> list[Start]:
             folder=folder,
             task=task,
             variant=variant,
-            changed=tuple(changed),
+            changed=(*changed, *begun_with(record)),
             data=data,
             questions=tuple(questions),
             files=tuple(sorted(record.get("files", {}).items())),

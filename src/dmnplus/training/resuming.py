@@ -46,6 +46,14 @@ def check_data(record: Mapping[str, Any], digests: Mapping[str, str], pictures: 
             raise DataError(f"{path}: is of other {what}; give the same data, {_ELSE}")
 
 
+def check_origin(record: Mapping[str, Any], origin: Mapping[str, Any] | None, path: Path) -> None:
+    """Raises `DataError` where the record at `path` is of a start that began with other weights than `origin`'s."""
+    was, now = record.get("origin"), origin
+    if (was or {}).get("weights") != (now or {}).get("weights"):
+        began = f"with the weights of {was['name']}" if was else "at random"
+        raise DataError(f"{path}: began {began}; give {'that with --from' if was else 'no --from'}, {_ELSE}")
+
+
 def check_starts(folder: Path, starts: int, *, ensemble: bool) -> None:
     """Raises `DataError` where a run's folder has more starts than `starts`, or a start in the place of several.
 

@@ -40,9 +40,10 @@ from dmnplus.training.checkpoint import (
 )
 from dmnplus.training.device import find_device
 from dmnplus.training.metrics import Evaluation, evaluate
-from dmnplus.training.resuming import check_data, check_settings, check_starts
+from dmnplus.training.resuming import check_data, check_origin, check_settings, check_starts
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import DataConfig, Epoch, Fit, Step, Trainer
+from dmnplus.training.transfer import Origin, origin_record, transfer
 
 _Network = TypeVar("_Network", bound=DMN)
 
@@ -61,6 +62,7 @@ class Start(NamedTuple):
     record: dict[str, Any]
     pictures: PictureFormat | None
     device: str
+    origin: Origin | None = None
 
 
 class Progress(NamedTuple):
@@ -81,6 +83,8 @@ class Job(NamedTuple):
     pictures: Pictures | None = None
     ensemble: bool = False
     """Whether the mean of all starts answers, and not the best one alone."""
+    origin: Origin | None = None
+    """The trained model whose weights every start begins with; None begins at random."""
 
 
 def train_runs(
@@ -155,11 +159,14 @@ def _prepare(start: Start) -> Trainer:
     """The trainer of a start, and its folder with all but the weights."""
     torch.set_num_threads(start.threads)
     folder, vocabulary = start.folder, start.vocabulary
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_parts(folder)
     torch.manual_seed(start.seed)
     # Drawn on the CPU, so that a seed is the same start on every device.
-    model = build(start.config, vocabulary, start.pictures).to(start.device)
+    model = build(start.config, vocabulary, start.pictures)
+    if start.origin:
+        transfer(start.origin, load_model(start.origin.folder), start.config, vocabulary, model)
+    model = model.to(start.device)
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_parts(folder)
     trainer = Trainer(
         model,
         start.config.training,
@@ -357,12 +364,14 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
     _check_answers(splits.training, training, job.config)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
     pictures = job.pictures.format if job.pictures else None
+    origin = origin_record(job.origin) if job.origin else None
     for i, folder in enumerate(_start_folders(job)):
         record = {
             "data": splits.name,
             "files": digests,
             **({"pictures": asdict(pictures)} if pictures else {}),
             **({"sources": dict(splits.sources)} if splits.sources else {}),
+            **({"origin": origin} if origin else {}),
             "config": plain(job.config),
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
             "seed": job.seed + i,
@@ -375,19 +384,32 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
         if not done:
             seed = job.seed + i
             yield Start(
-                folder, job.config, seed, vocabulary, training, validation, threads, resume, record, pictures, device
+                folder,
+                job.config,
+                seed,
+                vocabulary,
+                training,
+                validation,
+                threads,
+                resume,
+                record,
+                pictures,
+                device,
+                job.origin,
             )
 
 
 def check_resumed(job: Job) -> None:
     """Raises `DataError` where `job`'s folder holds a run of other settings, seeds, starts or questions."""
     check_starts(job.folder, job.starts, ensemble=job.ensemble)
+    origin = origin_record(job.origin) if job.origin else None
     for i, folder in enumerate(_start_folders(job)):
         if not (folder / RUN).exists():
             continue
         record = read_json(folder / RUN)
         check_settings(record, job.config, job.seed + i, folder)
         check_data(record, job.splits.digests, job.pictures, folder)
+        check_origin(record, origin, folder)
         # Records of old have no digests, but a name.
         if "files" not in record and record.get("data") != job.splits.name:
             raise DataError(f"{folder}: is of {record.get('data')}; resume with the same data, or give another --out")
