@@ -13,9 +13,7 @@ MARK = "<!-- run by tests/test_readme.py -->\n```"
 def test_snippets_run_in_the_order_they_stand(tmp_path: Path):
     blocks = re.findall(MARK + r"(\w*)\n(.*?)```", README.read_text(), flags=re.DOTALL)
     assert [language for language, _ in blocks] == ["", "python"]
-    # The command that belongs to this interpreter comes first.
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    environment = _environment()
     printed = ""
     for language, code in blocks:
         program = [sys.executable, "-W", "error", "-c"] if language == "python" else ["bash", "-euo", "pipefail", "-c"]
@@ -28,6 +26,31 @@ def test_snippets_run_in_the_order_they_stand(tmp_path: Path):
     assert re.search(r"^office +\d", printed, flags=re.MULTILINE)
     assert "pass 3" in printed
     assert re.search(r"^garden 0\.", printed, flags=re.MULTILINE)
+
+
+def test_the_answer_that_is_shown_is_what_the_command_prints(tmp_path: Path):
+    shown = re.search(
+        r"<!-- printed by the second command above -->\n```\n(.*?)```", README.read_text(), flags=re.DOTALL
+    )
+    command = re.search(r"^printf .* --model .*$", README.read_text(), flags=re.MULTILINE)
+    assert shown
+    assert command
+    result = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", command[0]],
+        cwd=tmp_path,
+        env=_environment(),
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    printed = [line.rstrip() for line in result.stdout.splitlines()]
+    assert printed == shown[1].splitlines()
+
+
+def _environment() -> dict[str, str]:
+    # The command that belongs to this interpreter comes first.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def test_every_documented_command_exists():
