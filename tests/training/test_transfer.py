@@ -8,9 +8,10 @@ import torch
 
 from dmnplus.config import Config, resolve
 from dmnplus.data.example import DataError, Splits
+from dmnplus.data.pictures import PictureFormat
 from dmnplus.pretrained.readme import training_command
-from dmnplus.training.run import Job, load_model, train_runs
-from dmnplus.training.transfer import Origin, begun_with
+from dmnplus.training.run import Job, build, load_model, train_runs
+from dmnplus.training.transfer import Origin, begun_with, transfer
 from tests.model.examples import moves
 
 SPLITS = Splits("babi/1 (en-10k)", moves(60), moves(30, seed=1), moves(30, seed=2))
@@ -84,6 +85,23 @@ def test_another_network_is_refused(tmp_path: Path, first: Path):
     with pytest.raises(DataError, match=message):
         run(tmp_path / "second", other, first)
     assert not (tmp_path / "second").exists()
+
+
+def test_other_pictures_are_refused(first: Path):
+    config, vocabulary, learnt = load_model(first)
+    pixels = PictureFormat(kind="pixels", size=32, rows=4, columns=4, channels=3)
+    model = build(config, vocabulary, pixels)
+    message = r"first: reads no pictures, and here are 32 x 32 pixels as 4 x 4 regions"
+    with pytest.raises(DataError, match=message):
+        transfer(Origin("first", first), (config, vocabulary, learnt), config, vocabulary, model)
+    regions = replace(pixels, kind="regions", backbone="torchvision/vgg19", weights="0123456789abcdef")
+    message = (
+        r"first: reads 32 x 32 .*, and here are 4 x 4 regions of torchvision/vgg19 \(32 pixels, weights 0123456789ab\)"
+    )
+    with pytest.raises(DataError, match=message):
+        transfer(
+            Origin("first", first), (config, vocabulary, model), config, vocabulary, build(config, vocabulary, regions)
+        )
 
 
 def test_an_ensemble_is_refused_and_its_starts_are_not(tmp_path: Path):

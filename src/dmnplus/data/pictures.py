@@ -29,6 +29,12 @@ class PictureFormat:
     weights: str = ""
     """SHA-256 of the backbone's weights."""
 
+    def __str__(self) -> str:
+        grid = f"{self.rows} x {self.columns} regions"
+        if self.kind == "pixels":
+            return f"{self.size} x {self.size} pixels as {grid}"
+        return f"{grid} of {self.backbone} ({self.size} pixels, weights {self.weights[:12]})"
+
 
 class Pictures(Protocol):
     """Where a data set's pictures are read from."""

@@ -61,7 +61,8 @@ def transfer(
         settings = " ".join(f"--set {setting}" for setting in changed)
         raise DataError(f"{origin.name}: is another network; give its --variant, or {settings}")
     if source.pictures != model.pictures:
-        raise DataError(f"{origin.name}: reads {source.pictures or 'no pictures'}, not {model.pictures or 'none'}")
+        reads, here = (network.pictures or "no pictures" for network in (source, model))
+        raise DataError(f"{origin.name}: reads {reads}, and here are {here}")
     weights, known = model.state_dict(), source.state_dict()
     rows = _rows(config, old, vocabulary)
     for name, tensor in weights.items():
