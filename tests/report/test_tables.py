@@ -291,10 +291,13 @@ def test_one_model_for_all_tasks_by_task(tmp_path: Path):
     assert joint_table(read_joint(tmp_path)).splitlines()[2:] == [
         "| 2 | 0.1 |",
         "| 18 | 0.4 |",
-        "| mean | 0.25 |",
-        "| all starts | 0.25 |",
+        "| mean | 0.250 |",
+        "| all starts | 0.250 |",
         "| best epoch | 3 of 9 |",
     ]
+    begun = {"origin": {"name": "babi/all", "weights": "", "run": {"fit": {"epochs": 30}}}}
+    (tmp_path / "joint" / "any.json").write_text(json.dumps(record | begun))
+    assert joint_table(read_joint(tmp_path)).splitlines()[0] == "| task | dmn-max, from babi/all after 30 epochs |"
 
 
 def test_daquar_over_divisions_and_without_photos(tmp_path: Path):
