@@ -116,7 +116,7 @@ class TrainingConfig:
                 raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 1")
         if self.schedule not in get_args(Schedule):
             raise ValueError(f"training.schedule is {self.schedule!r}; it takes {', '.join(get_args(Schedule))}")
-        if not self.rate > 0:
+        if self.rate <= 0:
             raise ValueError(f"training.rate is {self.rate}; it must be above 0")
         for name in (
             "rate_warmup",
