@@ -93,6 +93,8 @@ def test_a_file_goes_before_a_recipe_of_its_name(tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     Path("joint").write_text("[model]\nhidden = 40\n")
     assert resolve(recipe=Path("joint")) == resolve(settings=["model.hidden=40"])
+    Path("scenes").mkdir()
+    assert resolve(recipe=Path("scenes")) == resolve(recipe=RECIPES / "scenes.toml")
     with pytest.raises(ValueError, match=r"jiont: no such file, nor a recipe of the package; there are .*joint"):
         resolve(recipe=Path("jiont"))
 

@@ -159,7 +159,8 @@ def recipes() -> list[str]:
 
 def _find_recipe(recipe: Path) -> Path:
     """A file, as it is named, goes before a recipe of the package."""
-    if recipe.exists() or recipe.suffix or recipe.name != str(recipe):
+    # A folder may have the same name, as that of the data `scenes` does.
+    if recipe.is_file() or recipe.suffix or recipe.name != str(recipe):
         return recipe
     if recipe.name not in recipes():
         raise ValueError(f"{recipe}: no such file, nor a recipe of the package; there are {', '.join(recipes())}")
