@@ -43,7 +43,7 @@ from dmnplus.training.metrics import Evaluation, evaluate
 from dmnplus.training.resuming import check_data, check_origin, check_settings, check_starts
 from dmnplus.training.spread import spread
 from dmnplus.training.trainer import DataConfig, Epoch, Fit, Step, Trainer
-from dmnplus.training.transfer import Origin, origin_record, transfer
+from dmnplus.training.transfer import Origin, transfer
 
 _Network = TypeVar("_Network", bound=DMN)
 
@@ -364,7 +364,7 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
     _check_answers(splits.training, training, job.config)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
     pictures = job.pictures.format if job.pictures else None
-    origin = origin_record(job.origin) if job.origin else None
+    origin = job.origin.record if job.origin else None
     for i, folder in enumerate(_start_folders(job)):
         record = {
             "data": splits.name,
@@ -402,7 +402,7 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
 def check_resumed(job: Job) -> None:
     """Raises `DataError` where `job`'s folder holds a run of other settings, seeds, starts or questions."""
     check_starts(job.folder, job.starts, ensemble=job.ensemble)
-    origin = origin_record(job.origin) if job.origin else None
+    origin = job.origin.record if job.origin else None
     for i, folder in enumerate(_start_folders(job)):
         if not (folder / RUN).exists():
             continue

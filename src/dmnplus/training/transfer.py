@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import Any
 
 from dmnplus.config import Config, plain
 from dmnplus.data.example import DataError
@@ -18,22 +17,23 @@ from dmnplus.model.ensemble import Ensemble
 from dmnplus.training.files import RUN, WEIGHTS, read_json
 
 
-class Origin(NamedTuple):
+@dataclass(frozen=True)
+class Origin:
     """The trained model that a start begins with, as it is called, and its folder."""
 
     name: str
     folder: Path
 
-
-def origin_record(origin: Origin) -> dict[str, Any]:
-    """What the record of a start says of its origin: its name, the SHA-256 of its weights, and how it was trained."""
-    record = read_json(origin.folder / RUN) if (origin.folder / RUN).exists() else {}
-    kept = ("data", "sources", "origin", "config", "seed", "fit", "versions")
-    return {
-        "name": origin.name,
-        "weights": hashlib.sha256((origin.folder / WEIGHTS).read_bytes()).hexdigest(),
-        "run": {key: record[key] for key in kept if key in record},
-    }
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """What the record of a start says of it: its name, the SHA-256 of its weights, and how it was trained."""
+        record = read_json(self.folder / RUN) if (self.folder / RUN).exists() else {}
+        kept = ("data", "sources", "origin", "config", "seed", "fit", "versions")
+        return {
+            "name": self.name,
+            "weights": hashlib.sha256((self.folder / WEIGHTS).read_bytes()).hexdigest(),
+            "run": {key: record[key] for key in kept if key in record},
+        }
 
 
 def begun_with(record: Mapping[str, Any]) -> list[str]:
@@ -63,13 +63,13 @@ def transfer(
     if source.pictures != model.pictures:
         reads, here = (network.pictures or "no pictures" for network in (source, model))
         raise DataError(f"{origin.name}: reads {reads}, and here are {here}")
-    weights, known = model.state_dict(), source.state_dict()
-    rows = _rows(config, old, vocabulary)
-    for name, tensor in weights.items():
-        _copy(tensor, known[name], rows.get(name))
+    known, rows = source.state_dict(), _rows(config, old, vocabulary)
+    for name, tensor in model.state_dict().items():
+        to, of = rows.get(name, (..., ...))
+        tensor[to] = known[name][of]
 
 
-def _rows(config: Config, old: Vocabulary, new: Vocabulary) -> dict[str, list[tuple[int, int]]]:
+def _rows(config: Config, old: Vocabulary, new: Vocabulary) -> dict[str, tuple[list[int], list[int]]]:
     """Rows of `new` and of `old` that are of one word or answer, for the weights that have such rows."""
     by_word = config.model.answer == "words"
     answers = _shared(old.answer_words, new.answer_words) if by_word else _shared(old.answers, new.answers)
@@ -82,15 +82,7 @@ def _rows(config: Config, old: Vocabulary, new: Vocabulary) -> dict[str, list[tu
     }
 
 
-def _shared(old: Sequence[str], new: Sequence[str]) -> list[tuple[int, int]]:
+def _shared(old: Sequence[str], new: Sequence[str]) -> tuple[list[int], list[int]]:
     places = {word: place for place, word in enumerate(old)}
-    return [(row, places[word]) for row, word in enumerate(new) if word in places]
-
-
-def _copy(tensor: Tensor, source: Tensor, rows: list[tuple[int, int]] | None) -> None:
-    with torch.no_grad():
-        if rows is None:
-            tensor.copy_(source)
-        elif rows:
-            to, of = (list(places) for places in zip(*rows, strict=True))
-            tensor[to] = source[of].to(tensor)
+    rows = [row for row, word in enumerate(new) if word in places]
+    return rows, [places[new[row]] for row in rows]
