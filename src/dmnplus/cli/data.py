@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from dmnplus.cli.sources import babi_examples, parse_tasks
+from dmnplus.cli.train import Recipe, Settings, Variant
 from dmnplus.data.compare import compare, render
 from dmnplus.data.download import get_babi
 from dmnplus.data.generate import generate, write_dataset
@@ -83,11 +84,9 @@ def check_own(
     data: Annotated[Path, typer.Argument(help=f"Your questions: {KINDS_OF_FILE}.")],
     valid: Annotated[Path | None, typer.Option(help="The file to validate on, if it is another.")] = None,
     test: Annotated[Path | None, typer.Option(help="The file to test on, if it is another.")] = None,
-    variant: Annotated[str, typer.Option(help="The network, as of `dmnplus train own`.")] = "dmn+",
-    recipe: Annotated[Path | None, typer.Option(metavar="NAME|FILE", help="As of `dmnplus train own`.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; may be repeated.")
-    ] = None,
+    variant: Variant = "dmn+",
+    recipe: Recipe = None,
+    settings: Settings = None,
 ) -> None:
     """Say what is wrong with your own data, line by line, and what a model would see of it.
 
