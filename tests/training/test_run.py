@@ -266,6 +266,15 @@ def test_a_record_of_old_is_resumed_where_its_data_has_the_same_name(tmp_path: P
     assert run(tmp_path, resume=True)["files"] == SPLITS.digests
 
 
+@pytest.mark.parametrize(("asked", "used"), [(0, 1), (2, 2)])
+def test_a_start_is_resumed_with_its_threads_unless_others_are_asked_for(
+    tmp_path: Path, asked: int, used: int, monkeypatch: pytest.MonkeyPatch
+):
+    _interrupt(tmp_path, threads=1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert run(tmp_path, threads=asked, resume=True)["threads"] == used
+
+
 def _command(tmp_path: Path, *more: str, epochs: int) -> list[str]:
     file = tmp_path / "qa1_moves_train.txt"
     if not file.exists():

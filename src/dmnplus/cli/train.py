@@ -62,7 +62,12 @@ Ensemble = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Seed of the first start; the next ones count up.")]
 Jobs = Annotated[int, typer.Option(min=1, help="Starts trained at the same time, each in its own process.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads of each process; 0 shares the cores out.")]
+Threads = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Threads of each process; 0 shares the cores out, or goes on with as many as the run began with."
+    ),
+]
 Device = Annotated[str, typer.Option(help="Where to train: cpu, cuda, cuda:1, ..., or auto for a GPU if there is one.")]
 Together = Annotated[
     bool, typer.Option("--together", help="Train all starts at once as one batched model: meant for GPUs.")

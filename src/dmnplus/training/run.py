@@ -99,11 +99,12 @@ def train_runs(
 ) -> list[dict[str, Any]]:
     """Train every start of every job, `processes` at a time, and return each job's record (`run.json`).
 
-    `threads` is for each process; 0 shares the machine's cores out. `together` trains the starts of a job as one
-    batched model, in this process (see `train_together`). A finished or interrupted run in a job's folder is an error
-    unless `resume`, and one of other settings, seeds or questions in any case (see `check_resumed`); more starts than
-    before are added. Interrupted, every folder holds the best model of the epochs finished by then. Raises `ValueError`
-    for a device that is not there, `together` with several processes, and an ensemble of one start or of decoders.
+    `threads` is for each process; 0 shares the machine's cores out, and resumes a start with the number that it began
+    with. `together` trains the starts of a job as one batched model, in this process (see `train_together`). A finished
+    or interrupted run in a job's folder is an error unless `resume`, and one of other settings, seeds or questions in
+    any case (see `check_resumed`); more starts than before are added. Interrupted, every folder holds the best model of
+    the epochs finished by then. Raises `ValueError` for a device that is not there, `together` with several processes,
+    and an ensemble of one start or of decoders.
     """
     device = str(find_device(device))
     if together and processes > 1:
@@ -116,8 +117,8 @@ def train_runs(
             raise ValueError("an ensemble of one start is none; give --starts")
         if job.ensemble and job.config.model.answer != "class":
             raise ValueError(NOT_CLASSES)
-    threads = threads or max(1, torch.get_num_threads() // processes)
-    starts = [start for job in jobs for start in starts_of(job, threads, resume, device)]
+    share = max(1, torch.get_num_threads() // processes)
+    starts = [start for job in jobs for start in starts_of(job, threads, resume, device, share)]
     try:
         if together:
             for job in jobs:
@@ -346,8 +347,10 @@ def _fingerprint(content: dict[str, Any]) -> str:
     return hashlib.sha256(repr(sorted(normal.items())).encode()).hexdigest()
 
 
-def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iterator[Start]:
+def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu", share: int = 1) -> Iterator[Start]:
     """The starts of `job` that are left to train; `resume` leaves out those that are finished.
+
+    With 0 `threads` a resumed start has those that it began with, as others round differently, and a new one `share`.
 
     Raises `DataError` for questions that cannot be trained on, and where the folder to resume in holds another run.
     """
@@ -366,6 +369,10 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
     pictures = job.pictures.format if job.pictures else None
     origin = job.origin.record if job.origin else None
     for i, folder in enumerate(_start_folders(job)):
+        begun = read_json(folder / RUN) if resume and (folder / RUN).exists() else {}
+        if begun.get("finished"):
+            continue
+        used = threads or begun.get("threads", share)
         record = {
             "data": splits.name,
             "files": digests,
@@ -375,28 +382,25 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu") -> Iter
             "config": plain(job.config),
             "questions": {"training": len(training), "validation": len(validation), "test": len(splits.test)},
             "seed": job.seed + i,
-            "threads": threads,
+            "threads": used,
             "device": device,
             "versions": versions(),
             "finished": False,
         }
-        done = resume and (folder / RUN).exists() and read_json(folder / RUN).get("finished")
-        if not done:
-            seed = job.seed + i
-            yield Start(
-                folder,
-                job.config,
-                seed,
-                vocabulary,
-                training,
-                validation,
-                threads,
-                resume,
-                record,
-                pictures,
-                device,
-                job.origin,
-            )
+        yield Start(
+            folder,
+            job.config,
+            job.seed + i,
+            vocabulary,
+            training,
+            validation,
+            used,
+            resume,
+            record,
+            pictures,
+            device,
+            job.origin,
+        )
 
 
 def check_resumed(job: Job) -> None:
