@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,9 +10,11 @@ import pytest
 
 from dmnplus.cli.evaluate import _large_kinds
 from dmnplus.cli.sources import babi_splits
+from dmnplus.data.babi import write_babi
 from dmnplus.data.scenes import read_scenes
 from dmnplus.model import VARIANTS
 from dmnplus.training.metrics import Evaluation
+from tests.model.examples import moves
 
 COMMANDS = [
     "train",
@@ -167,6 +170,18 @@ def test_one_model_for_several_tasks(dmnplus, tmp_path: Path):
     dmnplus("data", "generate", folder, "--task", "1,15", "--questions", "10", "--test", "10")
     assert json.loads(dmnplus("eval", tmp_path / "run", folder, "--json").out)["questions"] == 20
     assert json.loads(dmnplus("eval", tmp_path / "run", folder, "--task", "1", "--json").out)["questions"] == 10
+
+
+def test_a_model_is_measured_in_the_language_it_was_trained_in(dmnplus, tmp_path: Path, trained: Path):
+    shutil.copytree(trained, tmp_path / "run")
+    record = json.loads((trained / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**record, "data": "babi/1 (shuffled-10k)"}))
+    for language, count in (("shuffled-10k", 1010), ("en-10k", 1000)):
+        (tmp_path / "data" / language).mkdir(parents=True)
+        write_babi(moves(count), tmp_path / "data" / language / "qa1_moves_test.txt")
+    measure = ("eval", tmp_path / "run", tmp_path / "data")
+    assert "bAbI task 1, shuffled-10k, test file\n1010 questions" in dmnplus(*measure).out
+    assert "bAbI task 1, en-10k, test file\n1000 questions" in dmnplus(*measure, "--language", "en-10k").out
 
 
 def test_generated_stories_are_others_for_each_part():

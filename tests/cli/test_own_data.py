@@ -74,6 +74,20 @@ def test_check_lists_every_problem_with_its_line(dmnplus, own: Path):
     assert "dmnplus data check" in result.err
 
 
+def test_rows_that_contradict_each_other_are_named_in_training(dmnplus, own: Path, tmp_path: Path):
+    own.write_text(own.read_text() + own.read_text().splitlines()[2].replace('"answer": "the', '"answer": "a') + "\n")
+    result = dmnplus("train", "own", own, "--out", tmp_path / "run", *SMALL)
+    assert result.status == 0, result.err
+    assert "own.jsonl:61: answers 'a " in result.out
+
+
+def test_check_prints_answers_as_they_are(dmnplus, tmp_path: Path):
+    examples = [replace(e, answer=("[/hall]",) if i % 2 else ("[bold]",)) for i, e in enumerate(moves(20))]
+    result = dmnplus("data", "check", lines(tmp_path / "own.jsonl", examples))
+    assert "[/hall] " in result.out
+    assert "[bold] " in result.out
+
+
 def test_check_names_answers_that_cannot_be_given(dmnplus, tmp_path: Path):
     """With anonymous names a new name is an answer like any other, and with anonymous words a new thing is."""
     rows = [
@@ -125,7 +139,10 @@ def test_train_eval_and_ask(dmnplus, own: Path, tmp_path: Path):
     assert json.loads(dmnplus("eval", run, moved, "--json", "--beams", 1).out)["questions"] == held
     assert "60 questions" in dmnplus("eval", run, moved, "--split", "all").out
     new = lines(tmp_path / "new.jsonl", moves(7, seed=5))
-    assert "7 questions" in dmnplus("eval", run, new).out
+    result = dmnplus("eval", run, new)
+    assert "all questions, the file not being the one trained on, of " in result.out
+    assert "7 questions" in result.out
+    assert "nothing tells its parts; leave --split out" in dmnplus("eval", run, new, "--split", "test").err
     assert "takes train, valid, test or all" in dmnplus("eval", run, new, "--split", "some").err
     assert "give the file to measure on" in dmnplus("eval", run).err
     story = tmp_path / "story.txt"

@@ -215,6 +215,12 @@ def test_the_demo_replaces_its_own_folder_and_no_other(dmnplus, tmp_path: Path):
     assert (tmp_path / "other" / "train").is_dir()
 
 
+def test_options_of_daquar_alone_are_refused_elsewhere(dmnplus, scenes: Path):
+    result = dmnplus("train", "pictures", "scenes", "--data", scenes, "--hold-out", 0.2, "--several-words")
+    assert result.status == 2
+    assert "--hold-out, --several-words: without effect on scenes" in result.err
+
+
 def test_unknown_data_set(dmnplus, tmp_path: Path):
     result = dmnplus("train", "pictures", "clevr", "--data", tmp_path)
     assert result.status == 2

@@ -43,6 +43,14 @@ def test_results_of_a_run_folder(dmnplus, trained: Path):
     assert "babi/1 (moves)" in dmnplus("results", trained).out
 
 
+def test_a_run_without_test_questions_is_finished(dmnplus, tmp_path: Path):
+    untested = record(2, 0.1, starts={"start-1": {}, "start-2": {}})
+    del untested["test"]
+    (tmp_path / "run.json").write_text(json.dumps(untested))
+    assert "| dmn3 | training.l2=0.0 | no questions |  | 4 |" in dmnplus("results", tmp_path).out
+    assert dmnplus("results", tmp_path, "--by-type").out.count("\n") == 2
+
+
 def test_unfinished_or_missing_runs_are_named(dmnplus, tmp_path: Path):
     assert "no records of runs" in dmnplus("results", tmp_path).err
     (tmp_path / "run.json").write_text(json.dumps(record(2, 0.1, finished=False)))

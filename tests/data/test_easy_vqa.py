@@ -45,6 +45,12 @@ def test_every_place_the_splits_may_be_in(tmp_path: Path) -> None:
         assert len(read_easy_vqa(place, "test")) == 3
 
 
+def test_another_kind_of_archive_is_not_called_damaged(tmp_path: Path) -> None:
+    (tmp_path / "easy-VQA-master.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"is no folder, \.tar, \.tar\.gz or \.tgz"):
+        read_easy_vqa(tmp_path / "easy-VQA-master.zip", "test")
+
+
 def test_an_archive_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     archive = pack(easy(tmp_path / "easy"), tmp_path / "easy-vqa.tar.gz")
     example = read_easy_vqa(archive, "train", folder=tmp_path / "here")[0]

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -114,6 +115,26 @@ def test_a_file_name_that_several_have_needs_its_folder(pictures: Path, tmp_path
     assert store.index(Picture("train/a.png")) == 1
     with pytest.raises(DataError, match=r"holds several: test/a\.png, train/a\.png"):
         store.index(Picture("a.png"))
+
+
+def test_a_store_of_one_folder_is_none_of_another_with_the_same_names(pictures: Path, whole: Path, tmp_path: Path):
+    """Found before a training, which would learn from, or be measured on, the wrong ones."""
+    here, there = Picture(str(pictures / "0.png")), Picture(str(tmp_path / "0.png"))
+    with pytest.raises(DataError, match=r"has 0\.png for both; make it of the folder that both are in"):
+        open_pictures([here, there], size=16, grid=2, store=whole)
+    # One picture by two ways.
+    (tmp_path / "link").symlink_to(pictures)
+    assert open_pictures([here, Picture(str(tmp_path / "link" / "0.png"))], size=16, grid=2, store=whole)
+    with pytest.raises(DataError, match=r"8\.png: the store .* does not hold it"):
+        open_pictures([here, Picture("8.png")], size=16, grid=2, store=whole)
+
+
+def test_a_picture_by_its_whole_path_is_no_other_of_the_same_name(pictures: Path, tmp_path: Path):
+    """As regions are kept that are made on the way."""
+    paths = [str(pictures / "0.png"), str(tmp_path / "0.png")]
+    shutil.copy(paths[0], paths[1])
+    store = extract_features({path: Picture(path) for path in paths}, Averages(), tmp_path / "store")  # pyright: ignore[reportArgumentType]
+    assert [store.index(Picture(path)) for path in paths] == [0, 1]
 
 
 def test_parts_of_pictures_have_rows_of_their_own(pictures: Path, tmp_path: Path):
@@ -292,6 +313,16 @@ def test_one_writer_at_a_time(pictures: Path, tmp_path: Path):
     (tmp_path / "store").mkdir()
     with FileLock(tmp_path / "store" / ".lock"), pytest.raises(DataError, match="another process is writing"):
         extract(pictures, tmp_path / "store")
+
+
+def test_a_second_writer_may_wait(pictures: Path, whole: Path, tmp_path: Path):
+    (tmp_path / "store").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        with FileLock(tmp_path / "store" / ".lock"):
+            store = pool.submit(extract, pictures, tmp_path / "store", wait=True)
+            with pytest.raises(TimeoutError):
+                store.result(timeout=0.3)
+        assert store.result(timeout=60).names == FeatureStore.open(whole).names
 
 
 def test_a_folder_with_other_files_is_left_alone(pictures: Path, tmp_path: Path):

@@ -19,7 +19,7 @@ from dmnplus.cli.model_names import Model, Run, find_model
 from dmnplus.cli.own_data import questions_to_measure
 from dmnplus.cli.picture_data import DATASETS, SEVERAL_WORDS, read_questions, without_pictures
 from dmnplus.cli.sources import SOURCES, parse_tasks, read_source
-from dmnplus.data.babi import find_babi, is_one_file, read_babi, read_babi_file
+from dmnplus.data.babi import LANGUAGES, find_babi, is_one_file, read_babi, read_babi_file
 from dmnplus.data.daquar import count_several_words
 from dmnplus.data.example import DataError, Example, iter_pictures
 from dmnplus.data.vqa import Annotation, read_annotations, vqa_files, write_results
@@ -63,7 +63,8 @@ def evaluate_run(
         ),
     ] = None,
     language: Annotated[
-        str | None, typer.Option(help="Folder of the archive: en, en-10k (the default), hn, shuffled, ...")
+        str | None,
+        typer.Option(help="Folder of the archive: en, hn, shuffled, ... Default: as for training, or en-10k."),
     ] = None,
     several_words: Annotated[
         bool | None,
@@ -116,20 +117,20 @@ def evaluate_run(
     console = Console()
     source = Path(named) if named else None
     if dataset == "vqa" and source is not None and source.is_dir():
-        source, annotations, photos = vqa_files(source, split or "val")
-        split, images = None, images or photos
+        source, official, photos = vqa_files(source, split or "val")
+        split, images, annotations = None, images or photos, annotations or official
     if dataset == "vqa" and model.pictures is not None and images is None and features is None:
         raise DataError("the run looks at photos, and none are beside the questions; give --images DIR")
     if on_babi:
-        examples = _read(folder, named, task, split, language)
+        examples, described = _read(folder, named, task, split, language)
     else:
         examples, described = read_data(
             folder, config.data, source, split, images=images, annotations=annotations, several_words=several_words
         )
         if model.pictures is None and dataset != "own":
             examples = without_pictures(examples)
-        if not as_json:
-            console.print(described, highlight=False, soft_wrap=True, markup=False)
+    if not as_json:
+        console.print(described, highlight=False, soft_wrap=True, markup=False)
     pictures = open_pictures(
         iter_pictures(examples),
         size=config.data.image_size,
@@ -187,7 +188,7 @@ def read_data(
         what = "the file to measure on" if dataset == "own" else "--questions FILE or the data set's folder"
         raise DataError(f"the run was trained on {dataset} data; give {what}")
     if dataset == "own":
-        return questions_to_measure(source, read_json(run / RUN).get("files", {}), config, split or "test")
+        return questions_to_measure(source, read_json(run / RUN).get("files", {}), config, split)
     if several_words is None:
         several_words = SEVERAL_WORDS in read_json(run / RUN)["data"]
     examples = read_questions(
@@ -222,18 +223,30 @@ def _data_of(run: Path) -> str:
     return str(read_json(run / RUN).get("data", "")) if (run / RUN).exists() else ""
 
 
-def _read(run: Path, data: str | None, task: int | None, split: str | None, language: str | None) -> list[Example]:
+def _read(
+    run: Path, data: str | None, task: int | None, split: str | None, language: str | None
+) -> tuple[list[Example], str]:
+    """Questions of bAbI, and what they are."""
     if task is not None:
         parse_tasks(str(task))
     source = data is not None and data.startswith(SOURCES)
     if data is not None and not source and is_one_file(Path(data)):
         kind = f"babi/{task}" if task else trained_on(run)
-        return read_babi_file(Path(data), kind if re.fullmatch(r"babi/\d+", kind) else "babi")
+        kind = kind if re.fullmatch(r"babi/\d+", kind) else "babi"
+        return read_babi_file(Path(data), kind), f"all questions of {data}"
     tasks = [task] if task is not None else _trained_tasks(run)
+    named = f"bAbI task{'s' * (len(tasks) > 1)} {','.join(str(number) for number in tasks)}"
     if data is not None and source:
-        return [example for number in tasks for example in read_source(data, number, split="test")]
-    archive = find_babi(Path(data) if data else None)
-    return [e for number in tasks for e in read_babi(archive, number, split or "test", language or "en-10k")]
+        return [e for number in tasks for e in read_source(data, number, split="test")], f"{named}, {data}"
+    archive, split, language = find_babi(Path(data) if data else None), split or "test", language or _language(run)
+    described = f"{named}, {language}, {split} file{'s' * (len(tasks) > 1)}"
+    return [e for number in tasks for e in read_babi(archive, number, split, language)], described
+
+
+def _language(run: Path) -> str:
+    """The folder of the archive that a run's record names, as in `babi/2 (shuffled-10k)`; else en-10k."""
+    named = _data_of(run).rpartition(" (")[2].removesuffix(")")
+    return named if named in LANGUAGES else "en-10k"
 
 
 def _trained_tasks(run: Path) -> list[int]:
@@ -256,7 +269,7 @@ def _print(console: Console, result: Evaluation) -> None:
     )
     kinds = Table("type of question", "questions", "error", box=None, header_style="dim")
     for kind, (count, wrong) in _large_kinds(result).items():
-        kinds.add_row(kind, str(count), f"{wrong / count:.2%}")
+        kinds.add_row(escape(kind), str(count), f"{wrong / count:.2%}")
     console.print(kinds)
     if result.attention is None:
         console.print("no supporting facts are labelled", highlight=False)

@@ -68,17 +68,18 @@ def divided(files: Mapping[str, OwnFile], config: DataConfig) -> dict[str, list[
 
 
 def questions_to_measure(
-    path: Path, trained_on: Mapping[str, str], config: DataConfig, split: str
+    path: Path, trained_on: Mapping[str, str], config: DataConfig, split: str | None
 ) -> tuple[list[Example], str]:
     """The questions of a file that `eval` measures on, and what they are.
 
-    Of the file that a run was trained on (`trained_on` has its SHA-256 as `data`), the part that `split` names, divided
-    as for training; of a file with a split column, the rows of that split; else, and for "all", every question.
+    Of the file that a run was trained on (`trained_on` has its SHA-256 as `data`), the part that `split` names (None:
+    test), divided as for training; of a file with a split column, the rows of that split; else, and for "all", every
+    question. Raises `DataError` for a `split` of a file that has no parts.
     """
-    if split != "all" and split not in SPLITS:
+    if split is not None and split != "all" and split not in SPLITS:
         raise ValueError(f"--split is {split!r}; it takes train, valid, test or all")
     file = require(read_own(path))
-    part = SPLITS.get(split, split)
+    part = SPLITS[split or "test"] if split != "all" else split
     if split == "all":
         rows, what = file.rows, "all questions"
     elif file.sha256 == trained_on.get("data"):
@@ -86,8 +87,14 @@ def questions_to_measure(
         rows, what = divided({"data": file, **empty}, config)[part], f"the {part} part, as divided for training,"
     elif any(row.split for row in file.rows):
         rows, what = [row for row in file.rows if row.split == part], f"the rows with split {part}"
+    elif split is not None:
+        raise DataError(
+            f"{path}: is not the file that the run was trained on, to the byte, and has no column `split`, so nothing "
+            "tells its parts; leave --split out to measure on all of it"
+        )
     else:
-        rows, what = file.rows, "all questions"
+        # Which may be an older or newer state of that file.
+        rows, what = file.rows, "all questions, the file not being the one trained on,"
     if not rows:
         raise DataError(f"{path}: has no {part} questions; give another file, or another --split ({', '.join(PARTS)})")
     return [row.example for row in rows], f"{what} of {path}"
@@ -197,21 +204,24 @@ def _describe(
     how = "decoded word by word" if config.model.answer == "words" else f"each of them a class{placeholders}"
     console.print(f"vocabulary: {len(vocabulary.words) - 2} words{names}", highlight=False)
     frequent = ", ".join(f"{answer} {count}" for answer, count in answers.most_common(SHOWN))
-    console.print(f"answers: {len(answers)}, {how}; most frequent: {frequent}", highlight=False, soft_wrap=True)
+    line = f"answers: {len(answers)}, {how}; most frequent: {frequent}"
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
     # What a placeholder stands for needs no examples of its own.
     few = sorted(answer for answer, count in answers.items() if count < FEW and answer in vocabulary.answer_ids)
     if few:
         shown = ", ".join(few[:SHOWN]) + (", ..." if len(few) > SHOWN else "")
-        console.print(f"{len(few)} answers have fewer than {FEW} examples: {shown}", highlight=False, soft_wrap=True)
+        line = f"{len(few)} answers have fewer than {FEW} examples: {shown}"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     for line in (*remarks(files, parts, config, vocabulary), *baselines(splits)):
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
     example = splits.training[0]
     places = vocabulary.cast(example.facts, example.question).places
-    console.print(f"the first question as the model reads it ({example.source}):", highlight=False, soft_wrap=True)
+    line = f"the first question as the model reads it ({example.source}):"
+    console.print(line, highlight=False, soft_wrap=True, markup=False)
     facts = example.facts[-config.data.last_facts :]
     for fact in (*facts, example.question):
         text = " ".join(spell(fact, places)) if isinstance(fact, str) else f"(picture {fact})"
-        console.print(f"  {escape(text)}", highlight=False, soft_wrap=True, style="dim")
+        console.print(f"  {text}", highlight=False, soft_wrap=True, markup=False, style="dim")
 
 
 def _figures(rows: Sequence[Row], vocabulary: Vocabulary) -> Iterator[str]:

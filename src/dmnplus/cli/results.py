@@ -43,6 +43,8 @@ def types_table(records: list[dict[str, Any]]) -> str:
 
     lines = ["| trained on | network | type of question | questions | test accuracy |", "|---|---|---|---|---|"]
     for record in records:
+        if "test" not in record:
+            continue
         variant, _ = differences(record["config"])
         lines += [
             f"| {record['data']} | {variant} | {name} | {count} | {1 - error:.1%} |"
@@ -65,7 +67,7 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             record = json.loads(file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{file}: not readable as a record of a run: {error}") from None
-        if not isinstance(record, dict) or not record.get("finished") or "test" not in record:
+        if not isinstance(record, dict) or not record.get("finished"):
             raise DataError(f"{file}: not the record of a finished run; finish it with `dmnplus train ... --resume`")
         records.append(record)
     if not records:
@@ -79,12 +81,12 @@ def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
 
     variant, settings = differences(record["config"])
     fit, starts = record["fit"], record.get("starts", {})
-    errors = [start["test_error"] for start in starts.values()]
+    errors = [start["test_error"] for start in starts.values() if "test_error" in start]
     cells = [
         record["data"],
         f"{variant}, {record['ensemble']} as an ensemble" if "ensemble" in record else variant,
         ", ".join([*settings, *begun_with(record)]),
-        f"{record['test']['error']:.1%}",
+        f"{record['test']['error']:.1%}" if "test" in record else "no questions",
         f"{min(errors):.1%} to {max(errors):.1%} ({len(errors)})" if errors else "",
         str(record["seed"]) if "ensemble" not in record else "all",
         f"{fit['best_epoch']} of {fit['epochs']}",

@@ -20,7 +20,7 @@ from dmnplus.cli.picture_data import (
 )
 from dmnplus.cli.sources import babi_splits, joint_splits, paper_splits, parse_tasks
 from dmnplus.data.example import DataError, Splits, iter_pictures
-from dmnplus.data.own import KINDS_OF_FILE, own_splits, require, shared_stories
+from dmnplus.data.own import KINDS_OF_FILE, iter_contradictions, own_splits, require, shared_stories
 
 if TYPE_CHECKING:
     from dmnplus.config import Config
@@ -189,6 +189,9 @@ def train_pictures(
     from dmnplus.training.baselines import baselines
     from dmnplus.training.run import Job
 
+    of_daquar = {"--hold-out": hold_out > 0, "--several-words": several_words}
+    if dataset != "daquar" and (options := [option for option, given in of_daquar.items() if given]):
+        raise DataError(f"{', '.join(options)}: without effect on {dataset}; leave it out")
     config = resolve(variant=variant, recipe=recipe, settings=settings or ())
     if dataset == "vqa" and not blind and features is None:
         require_photos(data)
@@ -247,7 +250,8 @@ def train_own(
         raise DataError(f"{shared[0]} ({len(shared)} such stories); divide them, or allow it with --shared-stories")
     splits = own_splits(parts, files)
     vocabulary = vocabulary_of(splits, config.data)
-    for line in (*remarks(files, parts, config, vocabulary), *baselines(splits)):
+    contradictions = (line for file in files.values() for line in iter_contradictions(file.rows))
+    for line in (*contradictions, *remarks(files, parts, config, vocabulary), *baselines(splits)):
         typer.echo(line)
     pictures = _open(splits, config, features)
     name = data.name.partition(".")[0]

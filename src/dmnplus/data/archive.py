@@ -31,6 +31,10 @@ def open_tar(path: Path) -> Iterator[tarfile.TarFile]:
         ) from error
 
 
+def is_archive(path: Path) -> bool:
+    return path.name.endswith((".tar.gz", ".tgz", ".tar"))
+
+
 def _open(path: Path) -> IO[bytes]:
     return path.open("rb") if path.suffix == ".tar" else cast("IO[bytes]", gzip.open(path, "rb"))
 

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
-from dmnplus.data.archive import open_tar
+from dmnplus.data.archive import is_archive, open_tar
 from dmnplus.data.example import DataError, Example, Fact, Source
 from dmnplus.data.location import ENVIRONMENT_VARIABLE, default_data_root
 from dmnplus.data.reading import decode
@@ -70,11 +70,7 @@ def find_babi(path: Path | None = None) -> Path:
 
 def is_one_file(path: Path) -> bool:
     """Whether `path` is a file of questions, and no folder or archive of several."""
-    return path.is_file() and not _is_archive(path)
-
-
-def _is_archive(path: Path) -> bool:
-    return path.name.endswith((".tar.gz", ".tgz", ".tar"))
+    return path.is_file() and not is_archive(path)
 
 
 def read_babi(path: Path, task: int, split: str, language: str = "en-10k") -> list[Example]:
@@ -97,7 +93,7 @@ def read_babi(path: Path, task: int, split: str, language: str = "en-10k") -> li
     with _reading(path):
         if path.is_dir():
             return _read_from_folder(path, task, split, language)
-        if _is_archive(path):
+        if is_archive(path):
             return _read_from_archive(path, task, split, language)
     match = _FILE_NAME.fullmatch(path.name)
     if match and (int(match["task"]), match["split"]) != (task, split):

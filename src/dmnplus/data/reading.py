@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dmnplus.data.archive import extract_safely
+from dmnplus.data.archive import extract_safely, is_archive
 from dmnplus.data.example import DataError, Example, iter_pictures
 from dmnplus.data.location import cache_folder
 
@@ -83,6 +83,10 @@ def unpacked(path: Path, folder: Path | None = None) -> Path:
         name = f"{path.name.split('.')[0]}-{status.st_size:x}-{status.st_mtime_ns:x}"
         folder = cache_folder() / "unpacked" / name
     if not folder.is_dir() or not any(folder.iterdir()):
+        if not is_archive(path):
+            raise DataError(
+                f"{path}: is no folder, .tar, .tar.gz or .tgz; give one, or unpack this and give its folder"
+            )
         try:
             extract_safely(path, folder)
         except DataError:

@@ -44,6 +44,7 @@ def extract_features(
     skip_bad: bool = False,
     max_pixels: int = MAX_PIXELS,
     animations: bool = False,
+    wait: bool = False,
     progress: Progress | None = None,
 ) -> FeatureStore:
     """The regions of `pictures`, by name, in the store `out`, which a later call goes on with if this one is stopped.
@@ -54,10 +55,11 @@ def extract_features(
 
     A picture that cannot be read ends the run, or with `skip_bad` is recorded in the store; so does one of several
     frames, unless `animations` has the first of them read. Raises BadPictureError for it, with those before it kept,
-    and DataError if the store cannot be written or was made in another way.
+    and DataError if the store cannot be written or was made in another way, or if another process writes it, for which
+    `wait` waits.
     """
     names = list(pictures)
-    with StoreWriter(out, backbone.description, names, precision) as writer:
+    with StoreWriter(out, backbone.description, names, precision, wait=wait) as writer:
         if progress is not None:
             progress(writer.done, len(names))
         # Batches begin where those of an uninterrupted run do: a network's last bits depend on its neighbours.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dmnplus.data.example import WHOLE, DataError, Picture
+from dmnplus.data.example import DataError, Picture
 from dmnplus.data.location import cache_folder
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.vision.backbones import OFFICIAL, Backbone, load_backbone
@@ -42,14 +42,26 @@ def open_pictures(
         features = _extract(pictures, wanted, weights)
     elif store is not None:
         features = FeatureStore.open(store)
-        # A store hardly ever holds parts of pictures, as NLVR's boxes are: said before anything long.
-        if part := next((picture for picture in pictures if picture.box != WHOLE), None):
-            features.index(part)
+        _check_held(pictures, features)
     else:
         return Pixels(pictures, size=wanted.size if wanted else size, grid=wanted.rows if wanted else grid)
     if wanted is not None and features.format != wanted:
         raise DataError(f"{features.path}: holds {features.format}, and the model was trained on {wanted}")
     return features
+
+
+def _check_held(pictures: Sequence[Picture], store: FeatureStore) -> None:
+    """Raises `DataError` where `store` lacks one of `pictures`, or has one for two: said before anything long."""
+    by_row: dict[int, Picture] = {}
+    for picture in pictures:
+        row = store.index(picture)
+        first = by_row.setdefault(row, picture)
+        # A store made of one folder tells nothing of the others that hold a picture of the same name.
+        if first.path != picture.path and Path(first.path).resolve() != Path(picture.path).resolve():
+            raise DataError(
+                f"{first} and {picture}: the store {store.path} has {store.names[row]} for both; make it of the folder "
+                "that both are in"
+            )
 
 
 def read_pictures(
@@ -89,7 +101,9 @@ def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path |
     }
     stamps = [(name, *_stamp(picture)) for name, picture in named.items()]
     key = hashlib.sha256(repr((stamps, wanted)).encode()).hexdigest()[:24]
-    return extract_features(named, _backbone(wanted, weights), cache_folder() / "features" / key, animations=True)
+    kept, backbone = cache_folder() / "features" / key, _backbone(wanted, weights)
+    # Another process may be making the same ones now.
+    return extract_features(named, backbone, kept, animations=True, wait=True)
 
 
 def _stamp(picture: Picture) -> tuple[int, int]:

@@ -117,9 +117,11 @@ class FeatureStore:
         box = str(picture).removeprefix(picture.path)
         parts = Path(picture.path).parts
         endings = ["/".join(parts[start:]) + box for start in range(len(parts))]
+        # Regions that were made on the way go by the whole path.
+        endings.insert(0, str(Path(picture.path).resolve()) + box)
         row = next((self._rows[name] for name in endings if name in self._rows), None)
         if row is None:
-            same = self._rows_by_file.get(endings[-1], []) if endings else []
+            same = self._rows_by_file.get(endings[-1], [])
             if not same:
                 if box:
                     raise DataError(
@@ -164,14 +166,23 @@ class StoreWriter:
     equal to the number of names.
     """
 
-    def __init__(self, path: str | Path, description: Mapping[str, Any], names: Sequence[str], precision: str = "half"):
-        """Raises DataError if another process writes it, or what is there was made in another way."""
+    def __init__(
+        self,
+        path: str | Path,
+        description: Mapping[str, Any],
+        names: Sequence[str],
+        precision: str = "half",
+        *,
+        wait: bool = False,
+    ) -> None:
+        """Raises DataError if what is there was made in another way, or, unless `wait`, another process writes it."""
         if precision not in PRECISIONS:
             raise DataError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
         self.path = Path(path)
         self.names = list(names)
         self.description = dict(description)
         self.dtype = np.dtype(PRECISIONS[precision])
+        self.wait = wait
         self.done = 0
         self.failed: dict[str, str] = {}
         self._row_bytes = int(np.prod(_row_shape(self.description))) * self.dtype.itemsize
@@ -182,7 +193,7 @@ class StoreWriter:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / ".lock")
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=-1 if self.wait else 0)
         except Timeout:
             raise DataError(f"{self.path}: another process is writing this store") from None
         except OSError as error:
