@@ -39,6 +39,9 @@ def test_a_question_given_apart_and_stories_piped_in(dmnplus, trained: Path, mon
     monkeypatch.setattr("sys.stdin", io.StringIO(STORY))
     result = dmnplus("explain", trained, "--story", "-", "--question", "Where is John?")
     assert result.out.startswith("Where is John?\ngarden")
+    # Paragraphs are one story, where the question stands apart.
+    monkeypatch.setattr("sys.stdin", io.StringIO(STORY.replace("\n", "\n\n")))
+    assert dmnplus("explain", trained, "--question", "Where is John?").out == result.out
     monkeypatch.setattr("sys.stdin", io.StringIO(STORY + "Where is John?\nMary went to the garden.\nWhere is Mary?\n"))
     result = dmnplus("explain", trained)
     assert result.out.startswith("Where is Mary?\ngarden")

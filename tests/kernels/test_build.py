@@ -137,6 +137,19 @@ def test_cache_that_cannot_be_written(quick_compiler, monkeypatch, caplog):
     assert quick_compiler() == 1
 
 
+def test_no_folder_to_build_in_is_no_crash(quick_compiler, monkeypatch):
+    """The reference runs then, as it does without a compiler."""
+
+    def refuse(**_: str) -> None:
+        raise FileNotFoundError("no usable temporary directory found")
+
+    monkeypatch.setenv("DMNPLUS_CACHE", f"{__file__}/cache")
+    monkeypatch.setattr(_build.tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(kernels.KernelUnavailableError, match=r"nowhere \(no usable temporary directory.*DMNPLUS_CACHE"):
+        reload(monkeypatch)
+    assert quick_compiler() == 0
+
+
 def run_python(code: str, **environment: str) -> subprocess.Popen[str]:
     # The folder is named by hand: this tests the kernels, not the installation.
     return subprocess.Popen(

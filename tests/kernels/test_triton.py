@@ -7,6 +7,7 @@ Shape legend: G groups, B batch, F facts, H hidden.
 
 from __future__ import annotations
 
+import inspect
 import os
 import subprocess
 import sys
@@ -175,6 +176,29 @@ def test_shapes_on_a_gpu_without_one():
             context, kept = torch.ops.dmnplus.attention_gru_forward(x[..., :16], weight[:, :16], gate, mask, True)
             assert context.shape == (2, 3, 8)
             assert [*found, kept.shape] == shapes
+
+
+@outside
+def test_the_gpu_side_takes_every_argument_of_its_operator():
+    """PyTorch leaves out those that have their default, so that a missing one may go unnoticed for long."""
+    pytest.importorskip("triton")
+    from dmnplus.kernels.attention_gate import triton as attention_gate
+    from dmnplus.kernels.attention_gru import triton as attention_gru
+    from dmnplus.kernels.gru import triton as gru
+
+    sides = {
+        "gru_forward": gru.forward,
+        "gru_backward": gru.backward,
+        "attention_gru_forward": attention_gru.forward,
+        "attention_gru_backward": attention_gru.backward,
+        "attention_gate_forward": attention_gate.forward,
+        "attention_gate_backward": attention_gate.backward,
+        "attention_gate_half_forward": attention_gate.half_forward,
+        "attention_gate_half_backward": attention_gate.half_backward,
+    }
+    for name, side in sides.items():
+        schema = getattr(torch.ops.dmnplus, name).default._schema
+        assert len(inspect.signature(side).parameters) == len(schema.arguments), name
 
 
 @outside

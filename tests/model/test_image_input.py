@@ -2,13 +2,14 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from dmnplus.data.batching import encode, jitter_pictures
 from dmnplus.data.example import DataError, Example, Picture, iter_sentences
-from dmnplus.data.pictures import regions_in, snake_order
+from dmnplus.data.pictures import PictureFormat, regions_in, snake_order
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.model import DMN, VARIANTS, NetworkConfig, attention_losses
-from dmnplus.model.image_input import RegionReader, SeriesChanges
+from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges
 from tests.model.examples import whole
 from tests.model.pictures import Noise, mixtures
 
@@ -78,11 +79,27 @@ def test_a_region_is_compared_with_its_place_in_the_neighbouring_pictures():
         changes.weight.copy_(torch.tensor([[1.0, 10.0]]))
     places = torch.tensor([[1, 1, 0, 2, 2, 3, 3], [1, 1, 0, 0, 0, 0, 0]])
     f = torch.tensor([[0.1, 0.2, 7.0, 0.3, 0.5, 0.35, 0.45], [0.1, 0.2, 7.0, 0.0, 0.0, 0.0, 0.0]])
-    told = (changes(f[..., None], places)[..., 0] - f).atanh()
+    mask = torch.ones(2, 7, dtype=torch.bool)
+
+    def tell() -> Tensor:
+        return (changes(f[..., None], places, mask)[..., 0] - f).atanh()
+
+    told = tell()
     # From the picture before, and ten times from the one after.
     first, second, third = [-2.0, -3.0], [0.2 - 0.5, 0.3 + 0.5], [0.05, -0.05]
     assert told[0].tolist() == pytest.approx([*first, 0.0, *second, *third], abs=1e-4)
     assert told[1].tolist() == [0.0] * 7
+    # Of a region that is left out, the others are told nothing, and they keep their places.
+    mask[0, 3] = False
+    told = tell()
+    assert told[0, :3].tolist() == pytest.approx([0.0, -3.0, 0.0], abs=1e-4)
+    assert told[0, 4:].tolist() == pytest.approx([second[1], 0.0, third[1]], abs=1e-4)
+
+
+@pytest.mark.parametrize("channels", [16, 48, 80, 112])
+def test_any_allowed_number_of_channels_is_read(channels: int):
+    format = PictureFormat(kind="pixels", size=64, rows=4, columns=4, channels=3)
+    assert PixelReader(format, channels)(torch.rand(1, 3, 64, 64)).shape == (1, 4, 4, channels)
 
 
 @pytest.mark.parametrize(("step", "sentence"), [(0, 1), (1, 0)])

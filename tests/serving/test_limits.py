@@ -8,12 +8,14 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from dmnplus.serving.models import ServedModel
+from dmnplus.serving.pictures import Decoder
 from tests.serving import hostile
 from tests.serving.conftest import Start, served
 
@@ -167,12 +169,33 @@ def test_more_than_the_queue_holds_gets_503_and_nothing_else(start: Start):
         assert problem(client.post("/v1/answers", json={"questions": [ASKED] * 5})) == (422, "too_many_questions")
 
 
-def test_an_answer_that_takes_too_long_is_504(start: Start):
+def test_an_answer_that_takes_too_long_is_504(start: Start, monkeypatch: pytest.MonkeyPatch):
     model, gate = gated()
+    answer_many = mock.Mock(side_effect=model.answerer.answer_many)
+    monkeypatch.setattr(model.answerer, "answer_many", answer_many)
     address = start({"gated": model}, timeout=0.2)
-    assert problem(httpx.post(f"{address}/v1/answer", json=ASKED)) == (504, "timeout")
+    # The second waits behind the first, which is in work, and is not answered once nobody waits for it.
+    for _ in range(2):
+        assert problem(httpx.post(f"{address}/v1/answer", json=ASKED)) == (504, "timeout")
     gate.set()
     assert httpx.post(f"{address}/v1/answer", json=ASKED).status_code == 200
+    assert answer_many.call_count == 2
+
+
+def test_slow_pictures_are_504_too(start: Start, picture_model, monkeypatch: pytest.MonkeyPatch):
+    gate, read = threading.Event(), Decoder._read
+
+    def wait(*arguments):
+        gate.wait(30)
+        return read(*arguments)
+
+    monkeypatch.setattr(Decoder, "_read", wait)
+    address = start({"pictures": picture_model}, timeout=0.2)
+    files = [("images", ("a.png", hostile.png(8, 8), "image/png"))]
+    ask = f"{address}/v1/answer/pictures"
+    assert problem(httpx.post(ask, data={"question": "What?"}, files=files)) == (504, "timeout")
+    gate.set()
+    assert httpx.post(ask, data={"question": "What?"}, files=files).status_code == 200
 
 
 def test_an_error_of_one_question_is_not_that_of_its_neighbours(start: Start):

@@ -18,6 +18,7 @@ from dmnplus.data.batching import encode
 from dmnplus.data.example import DataError, Splits
 from dmnplus.model import DMN, VARIANTS
 from dmnplus.training import checkpoint
+from dmnplus.training import run as training_run
 from dmnplus.training.checkpoint import CHECKPOINT, CONFIG, METRICS, RUN, VOCABULARY, WEIGHTS
 from dmnplus.training.run import Job, Progress, load_model, measure, train_runs
 from tests.model.examples import moves
@@ -242,6 +243,49 @@ def test_resuming_with_fewer_starts_is_refused_and_changes_nothing(tmp_path: Pat
         run(tmp_path, starts=starts)
     assert _contents(tmp_path) == before
     assert set(run(tmp_path, starts=3, resume=True)["starts"]) == {"start-1", "start-2", "start-3"}
+
+
+def _fails(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Starts in folders of these names have a loss that is no number."""
+    train = training_run.train_start
+
+    def fail(start, report):
+        if start.folder.name in names:
+            raise DataError("the loss is no longer a number")
+        return train(start, report)
+
+    monkeypatch.setattr(training_run, "train_start", fail)
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_a_start_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ensemble: bool):
+    _fails(monkeypatch, "start-2")
+    record = run(tmp_path, starts=3, ensemble=ensemble)
+    assert record["failed"] == {"start-2": "the loss is no longer a number"}
+    assert record["finished"]
+    assert set(record["starts"]) == {"start-1", "start-3"}
+    assert all("test_error" in start for start in record["starts"].values())
+    monkeypatch.undo()
+    assert "failed" not in run(tmp_path, starts=3, ensemble=ensemble, resume=True)
+
+
+def test_others_are_trained_where_all_starts_of_a_run_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    _fails(monkeypatch, "a")
+    with pytest.raises(DataError, match="a: the loss is no longer a number"):
+        train_runs([Job(tmp_path / name, SMALL, SPLITS, 0, 1) for name in ("a", "b")])
+    assert json.loads((tmp_path / "b" / RUN).read_text())["test"]
+
+
+def test_a_run_stopped_between_two_starts_is_not_finished(tmp_path: Path):
+    def stop(news: Progress) -> None:
+        if news.folder.name == "start-2":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, starts=2, watch=stop)
+    record = json.loads((tmp_path / RUN).read_text())
+    assert [*record["starts"]] == ["start-1"]
+    assert not record["finished"]
 
 
 @pytest.mark.parametrize("ensemble", [True, False])

@@ -112,7 +112,8 @@ def _read(
     lines = () if pictures and question and story is None else read_lines(story, console)
     for line in lines:
         if not line:
-            facts = [*pictures]
+            # One story in paragraphs, where the question stands apart.
+            facts = facts if question else [*pictures]
             continue
         for sentence in split_sentences(line):
             if not sentence.endswith("?"):

@@ -311,6 +311,10 @@ def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool, devic
         Console(stderr=True).print(f"stopped; {left}", highlight=False, soft_wrap=True)
         raise typer.Exit(130) from None
     console.print(results_table([*planned], records))
+    for name, record in zip(planned, records, strict=True):
+        for start, reason in record.get("failed", {}).items():
+            line = f"{name} {start.replace('-', ' ')} failed and is left out: {reason}"
+            console.print(line, highlight=False, soft_wrap=True, markup=False, style="yellow")
     for folder in names:
         console.print(f"model in {folder}", highlight=False, soft_wrap=True)
 

@@ -160,19 +160,20 @@ def _without_regions(answerer: QuestionAnswerer, example: Example) -> dict[int, 
     if grid is None or not any(isinstance(fact, Picture) for fact in example.facts):
         return {}
     questions = answerer.encode([example])
-    whole = questions.batch(torch.tensor([0]))
+    device = answerer.model.device
+    whole = questions.batch(torch.tensor([0])).to(device)
     before = answerer.model.probabilities(answerer.model(whole), whole)
     # A region is a fact with a place in a series; what is masked is not there.
     columns = whole.places_BF[0].nonzero()[:, 0]
     moves = []
     for hidden in columns.split(_REGIONS_AT_A_TIME):
-        batch = questions.batch(torch.zeros(len(hidden), dtype=torch.long))
+        batch = questions.batch(torch.zeros(len(hidden), dtype=torch.long)).to(device)
         mask_BF = batch.mask_BF.clone()
         mask_BF[torch.arange(len(hidden)), hidden] = False
         batch = replace(batch, mask_BF=mask_BF)
         moves.append(answerer.model.probabilities(answerer.model(batch), batch) - before)
     in_rows = torch.tensor(snake_order(grid.rows, grid.columns)).argsort()
-    moves_IR = torch.cat(moves).unflatten(0, (-1, grid.rows * grid.columns))[:, in_rows]
+    moves_IR = torch.cat(moves).cpu().unflatten(0, (-1, grid.rows * grid.columns))[:, in_rows]
     shown = (i for i, fact in enumerate(example.facts) if isinstance(fact, Picture))
     return dict(zip(shown, moves_IR.unflatten(1, (grid.rows, grid.columns)).tolist(), strict=True))
 

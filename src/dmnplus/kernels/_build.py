@@ -70,7 +70,12 @@ def cache_folder() -> Path:
     """Where built libraries lie: DMNPLUS_CACHE, else `dmnplus` in XDG_CACHE_HOME or ~/.cache."""
     if chosen := os.environ.get("DMNPLUS_CACHE"):
         return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "dmnplus"
+    chosen = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    try:
+        return chosen.expanduser() / "dmnplus"
+    except RuntimeError:
+        # Nobody's home: what cannot be written there is built for the process.
+        return chosen / "dmnplus"
 
 
 def _load() -> ctypes.CDLL:
@@ -102,8 +107,14 @@ def _load() -> ctypes.CDLL:
             return _open(_build(compiler, folder, stem))
     except OSError as error:
         _LOGGER.warning("cannot keep the CPU kernels in %s (%s); building them for this process", cache_folder(), error)
-        with tempfile.TemporaryDirectory(prefix="dmnplus-") as folder:
-            return _open(_build(compiler, Path(folder), stem))
+        try:
+            with tempfile.TemporaryDirectory(prefix="dmnplus-") as folder:
+                return _open(_build(compiler, Path(folder), stem))
+        except OSError as error:
+            raise KernelUnavailableError(
+                f"the CPU kernels can be built or loaded nowhere ({error}); name a folder for them in DMNPLUS_CACHE, "
+                "on a disk that programs may run from"
+            ) from error
 
 
 def _find_compiler() -> list[str] | None:

@@ -10,11 +10,14 @@ from itertools import pairwise
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from dmnplus.data.pictures import PictureFormat, snake_order
 from dmnplus.model.initialisation import xavier, zeros
+
+# Of channels that are scaled together.
+_GROUPS = 8
 
 
 def place_vectors(places_RD: Tensor, hidden: int) -> nn.Parameter:
@@ -65,11 +68,12 @@ class PixelReader(nn.Module):
     def __init__(self, pictures: PictureFormat, channels: int) -> None:
         super().__init__()
         halvings = round(math.log2(pictures.size / pictures.rows))
-        # Few channels where there are many pixels.
-        widths = [pictures.channels, *(max(channels // 2 ** max(halvings - 2 - i, 0), 16) for i in range(halvings))]
+        # Few channels where there are many pixels, in whole groups.
+        shares = (channels // 2 ** max(halvings - 2 - i, 0) for i in range(halvings))
+        widths = [pictures.channels, *(max(share // _GROUPS * _GROUPS, 2 * _GROUPS) for share in shares)]
         layers: list[nn.Module] = []
         for before, after in pairwise(widths):
-            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(8, after), nn.ReLU()]
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(_GROUPS, after), nn.ReLU()]
         self.layers = nn.Sequential(*layers)
 
     def forward(self, pixels_ICSS: Float[Tensor, "I 3 S S"]) -> Float[Tensor, "I Y X C"]:
@@ -103,13 +107,18 @@ class SeriesChanges(nn.Module):
         self.distance = regions
         self.weight = xavier(hidden, 2 * hidden)
 
-    def forward(self, facts_BFH: Float[Tensor, "B F H"], places_BF: Int[Tensor, "B F"]) -> Float[Tensor, "B F H"]:
-        before_BFH = self._difference(facts_BFH, places_BF, -self.distance)
-        after_BFH = self._difference(facts_BFH, places_BF, self.distance)
+    def forward(
+        self, facts_BFH: Float[Tensor, "B F H"], places_BF: Int[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]
+    ) -> Float[Tensor, "B F H"]:
+        before_BFH = self._difference(facts_BFH, places_BF, mask_BF, -self.distance)
+        after_BFH = self._difference(facts_BFH, places_BF, mask_BF, self.distance)
         return facts_BFH + torch.tanh(nn.functional.linear(torch.cat([before_BFH, after_BFH], dim=-1), self.weight))
 
-    def _difference(self, facts_BFH: Tensor, places_BF: Tensor, distance: int) -> Tensor:
-        """Each region without the one `distance` regions on; zero for sentences and where there is no such region."""
+    def _difference(self, facts_BFH: Tensor, places_BF: Tensor, mask_BF: Tensor, distance: int) -> Tensor:
+        """Each region without the one `distance` regions on; zero for sentences and where there is no such region.
+
+        A masked region keeps its place in the count.
+        """
         is_region_BF = places_BF > 0
         number_BF = is_region_BF.cumsum(dim=1) - 1 + distance
         # Sentences may stand between two pictures: the n-th region of a question is looked up.
@@ -117,4 +126,4 @@ class SeriesChanges(nn.Module):
         there_BF = is_region_BF & (number_BF >= 0) & (number_BF < is_region_BF.sum(dim=1, keepdim=True))
         other_BF = facts_of_BF.gather(1, number_BF.clamp(0, number_BF.shape[1] - 1))
         other_BFH = facts_BFH.gather(1, other_BF[..., None].expand_as(facts_BFH))
-        return (facts_BFH - other_BFH) * there_BF[..., None]
+        return (facts_BFH - other_BFH) * (there_BF & mask_BF.gather(1, other_BF))[..., None]

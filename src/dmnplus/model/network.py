@@ -261,7 +261,7 @@ class DMN(nn.Module):
             facts = facts * dropout.facts_BFH
         if self.pictures is not None:
             if self.changes is not None:
-                facts = self.changes(facts, batch.places_BF)
+                facts = self.changes(facts, batch.places_BF, batch.mask_BF)
             facts = facts + self.series(batch.places_BF)
         if self.fusion is None:
             return facts

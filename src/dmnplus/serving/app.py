@@ -146,8 +146,9 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
             problem = f"{len(images)} pictures are more than the limit of {config.max_pictures}"
             raise ApiError(422, "too_many_pictures", problem)
         told = asking.checked(_mixed(facts, len(images)), question)
-        story, content = await decoder.read(used, told, [image.file for image in images])
-        [(found, timing)] = await asking.results([(used, story, question)], content)
+        async with asking.in_time():
+            story, content = await decoder.read(used, told, [image.file for image in images])
+            [(found, timing)] = await asking.results([(used, story, question)], content)
         return JsonResponse(answer_out(used, found, timing, top))
 
     @app.get("/v1/models", responses=refused, **guard)
@@ -256,6 +257,15 @@ class _Asking:
             raise ApiError(422, "too_many_words", f"{words} words are more than the limit of {self.config.max_words}")
         return facts
 
+    @asynccontextmanager
+    async def in_time(self) -> AsyncIterator[None]:
+        """Ends what is waited for within once it has taken too long."""
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                yield
+        except TimeoutError:
+            raise ApiError(504, "timeout", f"no answer within {self.config.timeout:g} seconds") from None
+
     async def results(
         self, asked: Sequence[tuple[ServedModel, Sequence[Fact], str]], pictures: Mapping[Picture, Tensor] | None = None
     ) -> list[tuple[Answer, Timing]]:
@@ -265,10 +275,8 @@ class _Asking:
         except QueueFullError:
             raise busy() from None
         try:
-            async with asyncio.timeout(self.config.timeout):
+            async with self.in_time():
                 return [await future for future in futures]
-        except TimeoutError:
-            raise ApiError(504, "timeout", f"no answer within {self.config.timeout:g} seconds") from None
         except DataError as error:
             raise ApiError(422, "invalid", str(error)) from None
         finally:

@@ -122,7 +122,9 @@ class Batcher:
         return [job.done for job in jobs]
 
     def _work(self) -> None:
-        while jobs := self._take():
+        while (jobs := self._take()) is not None:
+            if not jobs:
+                continue
             started = time.perf_counter()
             results = _answer(jobs)
             compute = 1000 * (time.perf_counter() - started)
@@ -130,17 +132,22 @@ class Batcher:
             self._watch(jobs[0].model, timings[0])
             jobs[0].done.get_loop().call_soon_threadsafe(self._deliver, jobs, results, timings)
 
-    def _take(self) -> list[Job]:
-        """The next batch, of one model; nothing once the queue is closed and empty."""
+    def _take(self) -> list[Job] | None:
+        """The next batch, of one model, empty if nobody waits any longer; None once the queue is closed and empty."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._closing)
             if self.wait:
                 self._changed.wait_for(lambda: len(self._jobs) >= self.most or self._closing, self.wait)
+            if not self._jobs:
+                return None
             taken: list[Job] = []
             left: deque[Job] = deque()
             facts = longest = 0
             while self._jobs and len(taken) < self.most:
                 job = self._jobs.popleft()
+                if job.done.cancelled():
+                    job.done.get_loop().call_soon_threadsafe(self._give_up)
+                    continue
                 more, longer = facts + job.size, max(longest, job.longest)
                 if taken and (job.model is not taken[0].model or more * longer > MOST_CELLS):
                     left.append(job)
@@ -149,6 +156,9 @@ class Batcher:
                     facts, longest = more, longer
             self._jobs.extendleft(reversed(left))
             return taken
+
+    def _give_up(self) -> None:
+        self.pending -= 1
 
     def _deliver(self, jobs: Sequence[Job], results: Sequence[Answer | Exception], timings: Sequence[Timing]) -> None:
         self.pending -= len(jobs)

@@ -46,9 +46,12 @@ def load_models(names: Sequence[str], *, weights: Path | None = None) -> dict[st
     """
     models: dict[str, ServedModel] = {}
     for text in names:
-        name, equals, place = text.rpartition("=")
+        name, equals, place = text.partition("=")
+        # The name of a folder may hold the sign, too.
+        if not equals or Path(text).is_dir():
+            name, place = "", text
         folder = locate(place)
-        name = name if equals else folder.resolve().name if Path(place).is_dir() else place
+        name = name or (folder.resolve().name if Path(place).is_dir() else place)
         if name in models:
             raise DataError(f"two models are called {name!r}; tell them apart by NAME={place}")
         models[name] = _load(name, folder, weights)
@@ -57,9 +60,16 @@ def load_models(names: Sequence[str], *, weights: Path | None = None) -> dict[st
 
 def _load(name: str, folder: Path, weights: Path | None) -> ServedModel:
     record = read_json(folder / RUN) if (folder / RUN).exists() else {}
+    answerer = load(folder, weights=weights)
+    if (wanted := answerer.model.pictures) is not None and wanted.kind == "regions":
+        # Here and not above: a server of text alone needs no library of pictures. What is wrong with the backbone is
+        # said now, and not to those who ask.
+        from dmnplus.vision.opening import backbone_of
+
+        backbone_of(wanted, weights)
     return ServedModel(
         name,
-        load(folder, weights=weights),
+        answerer,
         version=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12],
         data=record.get("data", ""),
         test_error=record.get("card", {}).get("error", record.get("test", {}).get("error")),

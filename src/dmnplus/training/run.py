@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -103,8 +103,9 @@ def train_runs(
     with. `together` trains the starts of a job as one batched model, in this process (see `train_together`). A finished
     or interrupted run in a job's folder is an error unless `resume`, and one of other settings, seeds or questions in
     any case (see `check_resumed`); more starts than before are added. Interrupted, every folder holds the best model of
-    the epochs finished by then. Raises `ValueError` for a device that is not there, `together` with several processes,
-    and an ensemble of one start or of decoders.
+    the epochs finished by then. A start that fails, as by a loss that is no number, is left out and named in the record
+    (`failed`); if none of a job is left, `DataError` says why once the others have been trained. Raises `ValueError`
+    for a device that is not there, `together` with several processes, and an ensemble of one start or of decoders.
     """
     device = str(find_device(device))
     if together and processes > 1:
@@ -119,6 +120,7 @@ def train_runs(
             raise ValueError(NOT_CLASSES)
     share = max(1, torch.get_num_threads() // processes)
     starts = [start for job in jobs for start in starts_of(job, threads, resume, device, share)]
+    failed: dict[Path, str] = {}
     try:
         if together:
             for job in jobs:
@@ -129,11 +131,15 @@ def train_runs(
             with closing(spread(train_start, starts, processes=processes, watch=watch)) as ended:
                 for done in ended:
                     if done.error:
-                        raise DataError(done.error)
+                        failed[done.folder] = done.error
     finally:
         for job in jobs:
-            publish(job)
-    return [finish(job, device) for job in jobs]
+            publish(job, failed)
+    trained = [job for job in jobs if any(folder not in failed for folder in _start_folders(job))]
+    records = [finish(job, device) for job in trained]
+    if len(trained) < len(jobs):
+        raise DataError("; ".join(f"{folder}: {error}" for folder, error in failed.items()))
+    return records
 
 
 def train_start(start: Start, report: Callable[[Progress], None]) -> Fit:
@@ -203,12 +209,17 @@ def build(
     )
 
 
-def publish(job: Job) -> None:
-    """Write the best start by validation loss, or the ensemble of the starts, finished or not, to the run's folder."""
+def publish(job: Job, failed: Mapping[Path, str]) -> None:
+    """Write the best start by validation loss, or the ensemble of the starts, finished or not, to the run's folder.
+
+    Starts that `failed`, with the reason, are left out.
+    """
     folders = _start_folders(job)
     if folders == [job.folder]:
         return
     remove_parts(job.folder)
+    reasons = {folder.name: failed[folder] for folder in folders if folder in failed}
+    folders = [folder for folder in folders if folder not in failed]
     tried = {folder: best for folder in folders if (best := _best_loss(folder)) is not None}
     if not tried:
         return
@@ -216,7 +227,10 @@ def publish(job: Job) -> None:
     for name in (CONFIG, VOCABULARY, METRICS, *([PICTURES] if job.pictures else [])):
         write_whole(job.folder / name, (best / name).read_bytes())
     starts = {folder.name: read_json(folder / RUN) for folder in tried}
-    record = {**starts[best.name], "selected": best.name, "finished": all(s["finished"] for s in starts.values())}
+    finished = len(tried) == len(folders) and all(start["finished"] for start in starts.values())
+    record = {**starts[best.name], "selected": best.name, "finished": finished}
+    if reasons:
+        record["failed"] = reasons
     if job.ensemble and len(tried) > 1:
         _join([*tried], job.folder)
         record["ensemble"] = len(tried)
@@ -251,7 +265,7 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
         record["fit"] = asdict(fit)
     if job.splits.test:
         tests = {}
-        for folder in _start_folders(job):
+        for folder in (folder for folder in _start_folders(job) if folder.name not in record.get("failed", {})):
             tests[folder.name] = measured(folder, job.splits.test)
             write_json(folder / RUN, {**read_json(folder / RUN), "test": tests[folder.name].to_json()})
         together = "ensemble" in record

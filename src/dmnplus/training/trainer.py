@@ -235,7 +235,8 @@ class Trainer:
         self.history = [Epoch(**epoch) for epoch in state["history"]]
         for name, parameter in self.model.named_parameters():
             self.optimizer.state[parameter] = {
-                key: tensors[f"adam.{key}.{name}"].to(parameter.device if key != "step" else "cpu")
+                # Fused Adam counts its steps where the weights are.
+                key: tensors[f"adam.{key}.{name}"].to(parameter.device)
                 for key in ("step", "exp_avg", "exp_avg_sq")
             }
         self.generator.set_state(tensors["generator"])

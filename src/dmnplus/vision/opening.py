@@ -77,14 +77,18 @@ def read_pictures(
     }
     if wanted.kind == "pixels":
         return {picture: pixels_SS3.permute(2, 0, 1).float() / 255 for picture, pixels_SS3 in pixels.items()}
-    backbone = _backbone(wanted, weights)
+    backbone = backbone_of(wanted, weights)
     # As a store holds them.
     return {picture: backbone(pixels_SS3[None])[0].half().float() for picture, pixels_SS3 in pixels.items()}
 
 
-# A server reads pictures with the same one all its life.
-@lru_cache(maxsize=1)
-def _backbone(wanted: PictureFormat, weights: Path | None) -> Backbone:
+# A server reads pictures with the same ones all its life.
+@lru_cache(maxsize=4)
+def backbone_of(wanted: PictureFormat, weights: Path | None) -> Backbone:
+    """What makes the regions that a model reads, of official weights or those of a file; loaded once.
+
+    Raises `DataError` for other weights than those the model was trained on.
+    """
     grid = wanted.rows, wanted.columns
     backbone = load_backbone(wanted.backbone, size=wanted.size, weights=weights or OFFICIAL, grid=grid)
     if backbone.description["weights"] != wanted.weights:
@@ -101,7 +105,7 @@ def _extract(pictures: Sequence[Picture], wanted: PictureFormat, weights: Path |
     }
     stamps = [(name, *_stamp(picture)) for name, picture in named.items()]
     key = hashlib.sha256(repr((stamps, wanted)).encode()).hexdigest()[:24]
-    kept, backbone = cache_folder() / "features" / key, _backbone(wanted, weights)
+    kept, backbone = cache_folder() / "features" / key, backbone_of(wanted, weights)
     # Another process may be making the same ones now.
     return extract_features(named, backbone, kept, animations=True, wait=True)
 

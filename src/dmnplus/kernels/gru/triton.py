@@ -314,9 +314,16 @@ def forward(x: Tensor, weight: Tensor, mask: Tensor, reverse: Sequence[bool], ke
 
 
 def backward(
-    grad: Tensor, x: Tensor, weight: Tensor, mask: Tensor, reverse: Sequence[bool], states: Tensor, kept: Tensor
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    mask: Tensor,
+    reverse: Sequence[bool],
+    states: Tensor,
+    kept: Tensor,
+    side_by_side: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of x and weight, of the operator `gru_backward`."""
+    """Gradients of x and weight, of the operator `gru_backward`; x, kept here, has the layout by itself."""
     grad_x = empty_rows_like(x).zero_()
     G, B, F, H = states.shape
     if not states.numel():
