@@ -9,6 +9,7 @@ import tomli_w
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dmnplus.cli.own_data import divided, own_config, read_files, remarks
 from dmnplus.cli.picture_data import (
@@ -333,9 +334,11 @@ def settings(
 
 def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
     """The selected start of each run, or its ensemble, and the spread over its starts."""
-    table = Table(box=None, header_style="bold")
-    for name in ("", "seed", "epochs", "time", "validation loss", "validation error", "test error", "over starts"):
-        table.add_column(name, justify="right")
+    # In 80 columns, which is what a log has.
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    validated = ("validation\nloss", "validation\nerror")
+    for name in ("", "seed", "best\nepoch", "time", *validated, "test\nerror", "over\nstarts"):
+        table.add_column(Text(name, justify="right"), justify="right")
     for run, record in zip(runs, records, strict=True):
         fit, test = record["fit"], record.get("test")
         errors = [start["test_error"] for start in record.get("starts", {}).values() if "test_error" in start]
@@ -343,7 +346,7 @@ def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
         table.add_row(
             run,
             str(record["seed"]) if "ensemble" not in record else f"{record['ensemble']} starts",
-            f"{fit['epochs']} (best {fit['best_epoch']})",
+            f"{fit['best_epoch']} of {fit['epochs']}",
             f"{fit['seconds']:.0f} s",
             f"{fit['validation_loss']:.4f}",
             f"{fit['validation_error']:.1%}",
