@@ -224,6 +224,19 @@ def test_without_triton(monkeypatch, caplog):
     assert "pip install triton" in caplog.text
 
 
+@outside
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton can launch kernels on the GPU here")
+def test_a_triton_that_can_launch_nothing(monkeypatch, caplog):
+    """Nor is there a driver here; so it is with one that is too old, and without a C compiler."""
+    pytest.importorskip("triton")
+    monkeypatch.setattr(_backend, "_triton_found", None)
+    monkeypatch.setattr(_backend, "_chosen", "auto")
+    tensor = mock.Mock(dtype=torch.float32, is_cuda=True)
+    assert [_backend.takes_triton(tensor) for _ in range(3)] == [False] * 3
+    assert len(caplog.records) == 1
+    assert "Triton cannot launch GPU kernels here" in caplog.text
+
+
 @gpu
 @pytest.mark.parametrize("mask", ["none", "any"])
 @pytest.mark.parametrize(("B", "F", "H"), [*cases.SIZES, (37, 9, 96), (3, 5, 512)])

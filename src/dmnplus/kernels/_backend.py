@@ -106,6 +106,19 @@ def _load_triton() -> None:
         ) from None
 
 
+def _start_triton() -> None:
+    """As `_load_triton`, and whether a kernel could be launched: Triton builds its own launcher with a C compiler."""
+    _load_triton()
+    import triton
+
+    try:
+        triton.runtime.driver.active.get_current_target()
+    except Exception as error:
+        raise KernelUnavailableError(
+            f"Triton cannot launch GPU kernels here ({error}); it needs a C compiler"
+        ) from error
+
+
 def _loads(load: Callable[[], object]) -> bool:
     """Whether `load` finds its kernels; if not, one logged line says why the reference runs instead."""
     try:
@@ -126,7 +139,7 @@ def _triton_by_name() -> bool:
 def _triton_available() -> bool:
     global _triton_found
     if _triton_found is None:
-        _triton_found = _loads(_load_triton)
+        _triton_found = _loads(_start_triton)
     return _triton_found
 
 

@@ -1,4 +1,4 @@
-"""One training start under the paper's protocol (section 4.1), resumable bit for bit."""
+"""One training start under the paper's protocol (section 4.1), resumable bit for bit on the CPU."""
 
 from __future__ import annotations
 

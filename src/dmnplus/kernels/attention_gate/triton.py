@@ -33,8 +33,8 @@ def _forward_kernel(
     SCORE: tl.constexpr, KEEP: tl.constexpr, ROWS: tl.constexpr, TILE_H: tl.constexpr, TILE_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    i = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
-    b, g = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    i = (tl.program_id(1) * ROWS + tl.arange(0, ROWS)).to(tl.int64)
+    b, g = tl.program_id(0).to(tl.int64), tl.program_id(2).to(tl.int64)
     within = i < F
     # A masked fact may hold anything: nothing of it is read.
     real = tl.load(mask + g * mask_G + b * mask_B + i * mask_F, mask=within, other=0) != 0
@@ -78,8 +78,8 @@ def _backward_kernel(
     facts_G, facts_B, facts_F, x_G, x_B, mask_G, mask_B, mask_F,
     ROWS: tl.constexpr, TILE_H: tl.constexpr, TILE_K: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    h = tl.program_id(0) * TILE_H + tl.arange(0, TILE_H)
-    b, g = tl.program_id(1).to(tl.int64), tl.program_id(2).to(tl.int64)
+    h = tl.program_id(1) * TILE_H + tl.arange(0, TILE_H)
+    b, g = tl.program_id(0).to(tl.int64), tl.program_id(2).to(tl.int64)
     in_h = h < H
     m = tl.load(x + g * x_G + b * x_B + h, mask=in_h, other=0.0)[None, :]
     d_x = tl.zeros((TILE_H,), tl.float32)
@@ -122,7 +122,8 @@ def _run_forward(
         return
     facts, x, half, mask = rows_contiguous(facts), rows_contiguous(x), rows_contiguous(half), bytes_of(mask)
     with on(facts.device):
-        _forward_kernel[triton.cdiv(F, _ROWS), B, G](
+        # The batch comes first: only there may a grid have more than 65,535.
+        _forward_kernel[B, triton.cdiv(F, _ROWS), G](
             facts, x, half, weight.contiguous(), row.contiguous(), mask, kept, scores, B, F, H, K,
             *facts.stride()[:3], *x.stride()[:2], *half.stride()[:3], *mask.stride(),
             SCORE=score, KEEP=keep, **_options(K),
@@ -156,7 +157,7 @@ def _through_half(
         return grad_facts, grad_x, torch.zeros_like(weight)
     facts, x, bytes_ = rows_contiguous(facts), rows_contiguous(x), bytes_of(mask)
     with on(facts.device):
-        _backward_kernel[triton.cdiv(H, _TILE), B, G](
+        _backward_kernel[B, triton.cdiv(H, _TILE), G](
             grad_half, facts, x, weight.contiguous(), bytes_, grad_facts, grad_x, B, F, H, K,
             *facts.stride()[:3], *x.stride()[:2], *bytes_.stride(), **_options(K),
         )  # fmt: skip
