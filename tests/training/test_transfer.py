@@ -69,8 +69,14 @@ def test_the_record_says_with_what_it_began(tmp_path: Path, first: Path):
     assert begun_with(record["origin"]["run"]) == []
     before, _, after = training_command(record).partition(" && ")
     assert before.startswith("dmnplus train babi --task 1 --set model.hidden=8")
-    assert before.endswith("--seed 1 --out runs/begun")
-    assert after.endswith("--from runs/begun")
+    assert before.endswith("--seed 1 --out runs/begun-1")
+    assert after.endswith("--from runs/begun-1")
+    record = run(tmp_path / "third", STILL, tmp_path / "second")
+    assert begun_with(record) == ["from first after 3 epochs"]
+    commands = training_command(record).split(" && ")
+    assert len(commands) == 3
+    assert commands[1].endswith("--from runs/begun-1 --out runs/begun-2")
+    assert commands[2].endswith("--from runs/begun-2")
 
 
 def test_dropout_may_be_another(tmp_path: Path, first: Path):

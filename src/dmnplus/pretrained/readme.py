@@ -61,12 +61,13 @@ def training_command(record: Mapping[str, Any]) -> str:
     command = ["dmnplus", "train", *arguments]
     if (origin := record.get("origin")) and origin["run"]:
         begun = training_command(origin["run"])
-        return f"{begun} --out {_BEGUN} && {shlex.join([*command, '--from', _BEGUN])}"
+        # Each training of a chain has a folder of its own.
+        folder = f"runs/begun-{begun.count(' && ') + 1}"
+        return f"{begun} --out {folder} && {shlex.join([*command, '--from', folder])}"
     command += ["--from", origin["name"]] if origin else []
     return shlex.join(command)
 
 
-_BEGUN = "runs/begun"
 _PAPER = "https://arxiv.org/abs/1603.01417"
 _SOURCES = {
     "babi": "[bAbI](https://arxiv.org/abs/1502.05698) 1.2 (Weston et al. 2015, CC BY 3.0), `dmnplus data get babi`",

@@ -40,8 +40,11 @@ def begun_with(record: Mapping[str, Any]) -> list[str]:
     """The origin of a record in words, beside its settings: none if it began at random."""
     if (origin := record.get("origin")) is None:
         return []
-    fit = origin["run"].get("fit")
-    return [f"from {origin['name']}" + (f" after {fit['epochs']} epochs" if fit else "")]
+    epochs, run = 0, origin["run"]
+    # Of a chain of trainings, all that went before.
+    while run:
+        epochs, run = epochs + run.get("fit", {}).get("epochs", 0), run.get("origin", {}).get("run")
+    return [f"from {origin['name']}" + (f" after {epochs} epochs" if epochs else "")]
 
 
 def transfer(
