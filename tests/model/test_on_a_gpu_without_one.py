@@ -74,12 +74,12 @@ NETWORKS = {
     **{name: (replace(config, hidden=8, passes=2), "text") for name, config in VARIANTS.items()},
     "step by step": (replace(SMALL, hidden=WIDEST + 1), "text"),
     "words": (replace(SMALL, answer="words", input="forward_fusion", context_dropout=0.1), "text"),
-    "sum": (replace(SMALL, episode="sum", update="product", input="reader"), "text"),
     "regions": (
-        replace(SMALL, episode="sum_and_mean", series_changes=True, region_places=True, region_norm=True),
+        replace(
+            SMALL, episode="sum_and_mean", update="product", series_changes=True, region_places=True, region_norm=True
+        ),
         "regions",
     ),
-    "odmn of regions": (replace(VARIANTS["odmn"], hidden=8, passes=2), "regions"),
     "pixels": (replace(VARIANTS["dmn-max"], hidden=8, passes=2, answer="words", context_dropout=0.1), "pixels"),
 }
 
