@@ -238,12 +238,16 @@ def _read(
     named = f"bAbI task{'s' * (len(tasks) > 1)} {','.join(str(number) for number in tasks)}"
     if data is not None and source:
         return [e for number in tasks for e in read_source(data, number, split="test")], f"{named}, {data}"
-    archive, split, language = find_babi(Path(data) if data else None), split or "test", language or _language(run)
+    archive, split, language = (
+        find_babi(Path(data) if data else None),
+        split or "test",
+        language or trained_language(run),
+    )
     described = f"{named}, {language}, {split} file{'s' * (len(tasks) > 1)}"
     return [e for number in tasks for e in read_babi(archive, number, split, language)], described
 
 
-def _language(run: Path) -> str:
+def trained_language(run: Path) -> str:
     """The folder of the archive that a run's record names, as in `babi/2 (shuffled-10k)`; else en-10k."""
     named = _data_of(run).rpartition(" (")[2].removesuffix(")")
     return named if named in LANGUAGES else "en-10k"

@@ -10,10 +10,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from dmnplus.cli.evaluate import read_data, trained_on
+from dmnplus.cli.evaluate import read_data, trained_language, trained_on
 from dmnplus.cli.picture_data import DATASETS, without_pictures
 from dmnplus.cli.sources import parse_tasks, read_source
-from dmnplus.data.babi import LANGUAGES, find_babi, read_babi
+from dmnplus.data.babi import find_babi, read_babi
 from dmnplus.data.example import DataError, Example, iter_pictures
 from dmnplus.pretrained import SHIPPED, locate, read_card, shipped, size
 from dmnplus.pretrained.card import README
@@ -105,14 +105,13 @@ def _test_questions(run: Path, data: Path | None) -> tuple[list[Example], str, P
         )
         return examples, described, pictures
     record = read_json(run / RUN)
-    match = re.fullmatch(r"babi/([\d,-]+)(, one model)? \((.*)\)", record.get("data", ""))
+    match = re.fullmatch(r"babi/([\d,-]+)(, one model)? \(.*\)", record.get("data", ""))
     if not match:
         raise DataError(f"{run / RUN}: does not say what the run was trained on")
-    tasks, trained_with = parse_tasks(match[1]), match[3]
+    tasks = parse_tasks(match[1])
     if named := record.get("sources", {}).get("test"):
         read = [e for task in tasks for source in named for e in read_source(source, task, data, split="test")]
         return read, ", ".join(named), None
-    language = trained_with if trained_with in LANGUAGES else "en-10k"
-    archive = find_babi(data)
+    language, archive = trained_language(run), find_babi(data)
     described = f"bAbI task{'s' * (len(tasks) > 1)} {match[1]}, {language}, test file{'s' * (len(tasks) > 1)}"
     return [e for task in tasks for e in read_babi(archive, task, "test", language)], described, None

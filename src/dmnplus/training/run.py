@@ -264,8 +264,8 @@ def finish(job: Job, device: str = "cpu") -> dict[str, Any]:
         fit = Fit(validation_loss=validation.loss, validation_error=validation.error, **sums)
         record["fit"] = asdict(fit)
     if job.splits.test:
-        tests = {}
-        for folder in (folder for folder in _start_folders(job) if folder.name not in record.get("failed", {})):
+        tests, failed = {}, record.get("failed", {})
+        for folder in (folder for folder in _start_folders(job) if folder.name not in failed):
             tests[folder.name] = measured(folder, job.splits.test)
             write_json(folder / RUN, {**read_json(folder / RUN), "test": tests[folder.name].to_json()})
         together = "ensemble" in record

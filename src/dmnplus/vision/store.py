@@ -117,11 +117,12 @@ class FeatureStore:
         box = str(picture).removeprefix(picture.path)
         parts = Path(picture.path).parts
         endings = ["/".join(parts[start:]) + box for start in range(len(parts))]
-        # Regions that were made on the way go by the whole path.
-        endings.insert(0, str(Path(picture.path).resolve()) + box)
         row = next((self._rows[name] for name in endings if name in self._rows), None)
         if row is None:
-            same = self._rows_by_file.get(endings[-1], [])
+            # Regions that were made on the way go by the whole path, which takes the disk to find out.
+            row = self._rows.get(str(Path(picture.path).resolve()) + box)
+        if row is None:
+            same = self._rows_by_file.get(endings[-1], []) if endings else []
             if not same:
                 if box:
                     raise DataError(
