@@ -29,6 +29,8 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+_ADAPTER = TypeAdapter(Config)  # Making one takes longer than reading every config of a results folder with it.
+
 _INSTALLED = Path(__file__).parent / "recipes"
 RECIPES = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[2] / "recipes"
 """The recipes that come with the package: inside it once it is installed, beside `src` in a checkout."""
@@ -107,7 +109,7 @@ def parse(tree: Mapping[str, Any]) -> Config:
     """A config from its plain form (see `plain`). Raises `ValueError` for unknown keys and wrong values."""
     _check_keys(tree, where="config")
     try:
-        config = TypeAdapter(Config).validate_python(tree)
+        config = _ADAPTER.validate_python(tree)
     except ValidationError as error:
         raise ValueError("; ".join(map(_problem, error.errors()))) from None
     for section, values in plain(config).items():
