@@ -1,8 +1,12 @@
-"""Where a network runs, as a user names it."""
+"""Where a network runs, as a user names it, and what training asks of that place."""
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # Of glibc's malloc.h.
 
 
 def find_device(name: str) -> torch.device:
@@ -29,3 +33,17 @@ def find_device(name: str) -> torch.device:
     if device.type == "meta":
         raise ValueError(wrong)
     return device
+
+
+def keep_freed_memory() -> None:
+    """Have this process keep the memory of freed tensors for the next ones, where its C library is glibc.
+
+    It gives large ones back to the system otherwise, which clears every page anew in every step.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        # Another C library, or none that can be asked.
+        return
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -38,7 +38,7 @@ from dmnplus.training.checkpoint import (
     write_json,
     write_tensors,
 )
-from dmnplus.training.device import find_device
+from dmnplus.training.device import find_device, keep_freed_memory
 from dmnplus.training.metrics import Evaluation, evaluate
 from dmnplus.training.resuming import check_data, check_origin, check_settings, check_starts
 from dmnplus.training.spread import spread
@@ -165,6 +165,7 @@ def train_batched(starts: Sequence[Start], report: Callable[[Progress], None]) -
 def _prepare(start: Start) -> Trainer:
     """The trainer of a start, and its folder with all but the weights."""
     torch.set_num_threads(start.threads)
+    keep_freed_memory()
     folder, vocabulary = start.folder, start.vocabulary
     torch.manual_seed(start.seed)
     # Drawn on the CPU, so that a seed is the same start on every device.
