@@ -454,3 +454,12 @@ def test_an_archive_member_that_is_no_file(tmp_path: Path) -> None:
         file.addfile(link, io.BytesIO())
     with pytest.raises(DataError, match=r"no qa1_\*_train.txt"):
         read_babi(archive, 1, "train", "en")
+
+
+def test_a_training_file_of_10k_with_a_tenth_of_its_questions(tmp_path: Path) -> None:
+    folder = official_folder(tmp_path) / babi.ARCHIVE_FOLDER
+    (folder / "en").rename(folder / "en-10k")
+    with pytest.raises(DataError, match="holds 1000 questions where the official file has 10000"):
+        read_babi(tmp_path, 1, "train", "en-10k")
+    (folder / "en-10k" / QA1).rename(folder / "en-10k" / QA1.replace("train", "test"))
+    assert len(read_babi(tmp_path, 1, "test", "en-10k")) == 1_000

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from pathlib import Path
 
 import pytest
 
 from dmnplus.data.example import DataError, Example, Picture, Source
-from dmnplus.data.own import Row, divide, iter_contradictions, number_stories, read_own, require, shared_stories
+from dmnplus.data.own import (
+    KINDS_OF_FILE,
+    Row,
+    divide,
+    iter_contradictions,
+    number_stories,
+    read_own,
+    require,
+    shared_stories,
+)
 
 GOOD = {"facts": ["Anna left.", "Ben stayed."], "question": "Who left?", "answer": "Anna", "supporting": [0]}
 EXAMPLE = Example(
@@ -31,6 +41,26 @@ def same(found: Example, expected: Example) -> bool:
     return all(
         getattr(found, name) == getattr(expected, name) for name in ("facts", "question", "answer", "supporting")
     )
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".csv", ".tsv"])
+def test_packed_files(tmp_path: Path, ending: str):
+    between = "\t" if ending == ".tsv" else ","
+    table = between.join(("facts", "question", "answer", "supporting")) + "\n"
+    table += between.join(("Anna left. Ben stayed.", "Who left?", "Anna", "0")) + "\n"
+    path = tmp_path / f"a{ending}.gz"
+    path.write_bytes(gzip.compress((json.dumps(GOOD) if ending == ".jsonl" else table).encode()))
+    assert same(only(path), EXAMPLE)
+    assert ending in KINDS_OF_FILE
+
+
+def test_one_question_is_not_called_several(tmp_path: Path):
+    path = write(tmp_path / "a.jsonl", GOOD)
+    with pytest.raises(DataError, match=": 1 question about one story, of which"):
+        divide(read_own(path))
+    path = write(tmp_path / "b.jsonl", "{", "[]")
+    with pytest.raises(DataError, match="1 more problem: see"):
+        require(read_own(path))
 
 
 def test_json_lines(tmp_path: Path):
@@ -200,7 +230,7 @@ def test_broken_csv(tmp_path: Path, text: str, problem: str):
         ("a.jsonl", None, "no such file"),
         ("a.jsonl", b"", "is empty"),
         ("a.jsonl", b"\xff\xfe{", "not UTF-8"),
-        ("a.txt", b"x", "is not a .jsonl, .csv or .parquet file"),
+        ("a.txt", b"x", "is not a .jsonl, .csv, .tsv "),
         ("a.csv", b"facts,question\nx,y\n", "'answer' is not there"),
         ("a.csv", b"facts,facts\nx,y\n", "has the column 'facts' twice"),
     ],

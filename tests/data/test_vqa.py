@@ -234,3 +234,14 @@ def test_the_real_files(data_root: Path) -> None:
     assert len(examples) == 57_038
     assert most_common_answers(examples, 4) == ["yes", "no", "1", "2"]
     assert {example.source.kind for example in examples} == {"vqa/yes/no", "vqa/number", "vqa/other"}
+
+
+def test_vqa_parts_come_from_their_own_files(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        questions = {"questions": [vqa_question(number, image=number) for number in range(2, 22)]}
+        answers = {"annotations": [vqa_annotation(number) for number in range(2, 22)]}
+        write_json(tmp_path / f"OpenEnded_mscoco_{split}2014_questions.json", questions)
+        write_json(tmp_path / f"mscoco_{split}2014_annotations.json", answers)
+    splits = vqa_splits(tmp_path)
+    for part, split in ((splits.training, "train"), (splits.validation, "train"), (splits.test, "val")):
+        assert {Path(e.source.file).name for e in part} == {f"OpenEnded_mscoco_{split}2014_questions.json"}

@@ -293,3 +293,11 @@ def test_a_second_backward_gives_the_same():
     states = kernels.gru(x.requires_grad_(), weight.requires_grad_(), mask, reverse)
     grads = [torch.autograd.grad(states.sum(), (x, weight), retain_graph=True) for _ in range(2)]
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+@torch.no_grad()
+def test_scores_of_any_size_make_attention():
+    given = [*cases.episodes_inputs(1, 3, 6, 16, "end")]
+    # Scores of hundreds, of which no exponential can be taken.
+    given[7] = 50 * given[7]
+    check_episodes(*given)

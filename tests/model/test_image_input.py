@@ -208,3 +208,16 @@ def test_a_model_of_text_names_the_picture_that_it_cannot_read():
     vocabulary = Vocabulary.build(iter_sentences([example]), [example.answer])
     with pytest.raises(DataError, match=r"cat\.png is a picture, and this model reads text only"):
         encode([example], vocabulary)
+
+
+def test_dropped_regions_tell_nothing():
+    vocabulary, questions = encoded()
+    model, batch = network(vocabulary, CONFIGS["dmn+"]), whole(questions)
+    masks = model.draw_dropout(batch, torch.Generator().manual_seed(0))
+    assert masks.regions_IRC is not None
+    kept = masks._replace(facts_BFH=torch.ones_like(masks.facts_BFH), answer_BK=torch.ones_like(masks.answer_BK))
+    logits = model(batch, kept._replace(regions_IRC=torch.zeros_like(masks.regions_IRC))).logits
+    # The first two questions are the same, about different pictures.
+    torch.testing.assert_close(logits[0], logits[1])
+    whole_logits = model(batch, kept._replace(regions_IRC=torch.ones_like(masks.regions_IRC))).logits
+    assert not torch.allclose(whole_logits[0], whole_logits[1])

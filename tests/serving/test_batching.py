@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.testclient import TestClient
 
 from dmnplus.data.example import Fact, Picture
+from dmnplus.serving import batching
+from dmnplus.serving.app import create_app
 from dmnplus.serving.models import ServedModel
+from dmnplus.serving.settings import ServerConfig
 from tests.model.examples import PEOPLE, PLACES
 from tests.serving.conftest import served
 from tests.serving.hostile import png
@@ -63,3 +67,40 @@ def test_so_it_is_with_pictures(picture_model: ServedModel, tmp_path: Path):
     ]
     alone = [asdict(picture_model.answerer.answer(*question)) for question in questions]
     assert [asdict(found) for found in picture_model.answerer.answer_many(questions)] == alone
+
+
+STORY = ["mary went to the kitchen.", "john went to the garden.", "mary went back to the office."]
+
+
+def ask(client: TestClient, questions: list[dict]) -> list[dict]:
+    response = client.post("/v1/answers", json={"questions": questions})
+    assert response.status_code == 200, response.text
+    return response.json()["answers"]
+
+
+def test_every_question_is_answered_by_the_model_it_names():
+    models = {"one": served("one"), "other": served("other", hidden=24)}
+    names = ["one", "other", "other", "one", "other"]
+    asked = [{"facts": STORY[: 1 + i % 3], "question": "Where is mary?", "model": name} for i, name in enumerate(names)]
+    with TestClient(create_app(models)) as client:
+        answers = ask(client, asked)
+    for question, name, answer in zip(asked, names, answers, strict=True):
+        expected = models[name].answerer.answer(question["facts"], question["question"])
+        assert [(r["answer"], r["probability"]) for r in answer["ranked"]] == expected.ranked
+        assert answer["model"]["name"] == name
+    assert {answer["timing"]["batch"] for answer in answers} == {2, 3}
+
+
+def test_a_batch_has_no_more_questions_than_the_server_is_told():
+    with TestClient(create_app({"one": served("one")}, ServerConfig(max_batch=2))) as client:
+        answers = ask(client, [{"facts": STORY, "question": "Where is mary?"}] * 5)
+    assert [answer["timing"]["batch"] for answer in answers] == [2, 2, 2, 2, 1]
+
+
+def test_long_questions_share_a_batch_only_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch):
+    # Three facts, the longest of six words: two such questions are 36 cells; one of eighteen words alone is more.
+    monkeypatch.setattr(batching, "MOST_CELLS", 36)
+    asked = [{"facts": STORY, "question": "Where is mary?"}] * 4
+    asked.insert(2, {"facts": [*STORY[:2], "mary " * 18], "question": "Where is mary?"})
+    with TestClient(create_app({"one": served("one")})) as client:
+        assert [answer["timing"]["batch"] for answer in ask(client, asked)] == [2, 2, 1, 2, 2]

@@ -174,7 +174,7 @@ def test_an_answer_that_takes_too_long_is_504(start: Start, monkeypatch: pytest.
     model, gate = gated()
     answer_many = mock.Mock(side_effect=model.answerer.answer_many)
     monkeypatch.setattr(model.answerer, "answer_many", answer_many)
-    address = start({"gated": model}, timeout=0.2)
+    address = start({"gated": model}, timeout=0.5)
     # The second waits behind the first, which is in work, and is not answered once nobody waits for it.
     for _ in range(2):
         assert problem(httpx.post(f"{address}/v1/answer", json=ASKED)) == (504, "timeout")
@@ -191,7 +191,7 @@ def test_slow_pictures_are_504_too(start: Start, picture_model, monkeypatch: pyt
         return read(*arguments)
 
     monkeypatch.setattr(Decoder, "_read", wait)
-    address = start({"pictures": picture_model}, timeout=0.2)
+    address = start({"pictures": picture_model}, timeout=1)
     files = [("images", ("a.png", hostile.png(8, 8), "image/png"))]
     ask = f"{address}/v1/answer/pictures"
     assert problem(httpx.post(ask, data={"question": "What?"}, files=files)) == (504, "timeout")
@@ -268,3 +268,26 @@ def test_hostile_files_are_answered_and_survived(start: Start, tmp_path, monkeyp
             assert post(name, hostile.png()).status_code in (200, 400), name
         assert client.post("/v1/answer", json=ASKED).status_code == 200
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_only_so_many_uploads_are_read_at_a_time(start: Start, picture_model, monkeypatch: pytest.MonkeyPatch):
+    gate, read, reading = threading.Event(), Decoder._read, threading.Event()
+
+    def wait(*arguments):
+        reading.set()
+        gate.wait(30)
+        return read(*arguments)
+
+    monkeypatch.setattr(Decoder, "_read", wait)
+    address = start({"pictures": picture_model}, max_uploads=1)
+    ask = f"{address}/v1/answer/pictures"
+    files = [("images", ("a.png", hostile.png(8, 8), "image/png"))]
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(httpx.post, ask, data={"question": "What?"}, files=files, timeout=60)
+        try:
+            assert reading.wait(30)
+            assert problem(httpx.post(ask, data={"question": "What?"}, files=files)) == (503, "busy")
+        finally:
+            gate.set()
+        assert first.result().status_code == 200
+    assert httpx.post(ask, data={"question": "What?"}, files=files).status_code == 200

@@ -9,6 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from dmnplus.data.example import Picture
+from dmnplus.serving.app import create_app
+from dmnplus.serving.settings import ServerConfig
 from tests.serving.hostile import png
 
 FILES = [("images", ("one.png", png(colour="red"))), ("images", ("two.png", png(30, 30, "blue")))]
@@ -59,3 +61,12 @@ def test_what_cannot_be_answered_says_why(client: TestClient, data: dict, code: 
 def test_there_are_only_so_many_pictures(client: TestClient):
     response = client.post("/v1/answer/pictures", data={"question": "Where?"}, files=FILES * 5)
     assert (response.status_code, response.json()["error"]["code"]) == (422, "too_many_pictures")
+
+
+def test_pictures_are_bounded_in_pixels(picture_model):
+    with TestClient(create_app({"drawn": picture_model}, ServerConfig(max_pixels=100))) as client:
+        for side, status in ((10, 200), (11, 422)):
+            files = [("images", ("a.png", png(side, 10)))]
+            response = client.post("/v1/answer/pictures", data={"question": "Where?"}, files=files)
+            assert response.status_code == status, response.text
+    assert response.json()["error"]["code"] == "bad_picture"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from dmnplus.data.example import DataError, Example, Source
-from dmnplus.training.baselines import first_words, most_frequent_answer, most_frequent_by
+from dmnplus.data.example import DataError, Example, Source, Splits
+from dmnplus.training.baselines import baselines, first_words, most_frequent_answer, most_frequent_by
 
 
 def question(text: str, *answer: str, kind: str = "") -> Example:
@@ -42,3 +44,12 @@ def test_no_answers() -> None:
     for training in ([], [question("?")]):
         with pytest.raises(DataError, match="no question has an answer"):
             most_frequent_by(training, first_words(1))
+
+
+def test_baselines_are_measured_on_the_test_questions_or_else_on_those_that_validate() -> None:
+    two = question("How many?", "2")
+    splits = Splits("x", TRAINING, [two], [two, question("What is it?", "cat", "dog"), question("Who?", "me")])
+    line = "most frequent answer{}: accuracy {}%".format
+    after = " after the question's first 2 words"
+    assert [*baselines(splits)] == [line("", 33.3), line(after, 66.7)]
+    assert [*baselines(replace(splits, test=[]))] == [line("", 100.0), line(after, 100.0)]

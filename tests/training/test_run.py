@@ -15,12 +15,12 @@ import dmnplus
 from dmnplus.config import Config, resolve
 from dmnplus.data.babi import write_babi
 from dmnplus.data.batching import encode
-from dmnplus.data.example import DataError, Splits
+from dmnplus.data.example import DataError, Example, Splits
 from dmnplus.model import DMN, VARIANTS
 from dmnplus.training import checkpoint
 from dmnplus.training import run as training_run
 from dmnplus.training.checkpoint import CHECKPOINT, CONFIG, METRICS, RUN, VOCABULARY, WEIGHTS
-from dmnplus.training.run import Job, Progress, load_model, measure, train_runs
+from dmnplus.training.run import Job, Progress, build_vocabulary, load_model, measure, train_runs
 from tests.model.examples import moves
 
 SPLITS = Splits("moves", moves(60), moves(30, seed=1), moves(30, seed=2))
@@ -436,3 +436,40 @@ def test_nothing_in_a_run_is_a_pickle(tmp_path: Path):
     for path in tmp_path.rglob("*"):
         if path.is_file():
             assert path.suffix in (".safetensors", ".json", ".jsonl", ".toml")
+
+
+def test_neither_errors_nor_the_test_questions_choose_a_start(tmp_path: Path):
+    errors = {name: start["test_error"] for name, start in run(tmp_path, starts=3)["starts"].items()}
+    worst = max(errors, key=lambda name: errors[name])
+    assert errors[worst] > min(errors.values())
+    for name in errors:
+        line = json.loads((tmp_path / name / METRICS).read_text().splitlines()[-1])
+        # The worst on the test questions has the least validation loss, and the highest validation error.
+        loss, error = (0.1, 0.9) if name == worst else (0.2, 0.1)
+        line |= {"validation_loss": loss, "validation_error": error}
+        (tmp_path / name / METRICS).write_text(json.dumps(line) + "\n")
+    job = Job(tmp_path, SMALL, SPLITS, 0, 3)
+    training_run.publish(job, {})
+    record = training_run.finish(job)
+    assert record["selected"] == worst
+    assert record["test"]["error"] == errors[worst]
+
+
+def test_the_last_facts_alone_are_trained_and_measured_on(tmp_path: Path):
+    config = replace(SMALL, data=replace(SMALL.data, last_facts=2))
+
+    def cut(part) -> list[Example]:
+        return [replace(example, facts=example.facts[-2:], supporting=()) for example in part]
+
+    short = replace(SPLITS, training=cut(SPLITS.training), validation=cut(SPLITS.validation), test=cut(SPLITS.test))
+    long, wanted = (
+        train_runs([Job(tmp_path / name, config, splits, 0, 1)])[0]
+        for name, splits in (("long", SPLITS), ("short", short))
+    )
+    assert long["fit"]["validation_loss"] == wanted["fit"]["validation_loss"]
+    assert long["test"]["loss"] == wanted["test"]["loss"]
+
+
+def test_words_and_answers_come_from_the_training_questions_alone():
+    new = [replace(example, facts=("mary went to the attic.",), answer=("attic",)) for example in SPLITS.test]
+    assert build_vocabulary(replace(SPLITS, validation=new, test=new)) == build_vocabulary(SPLITS)

@@ -7,8 +7,9 @@ import pytest
 
 from dmnplus.config import Config, resolve
 from dmnplus.data.example import DataError, Splits
+from dmnplus.training import sweep
 from dmnplus.training.checkpoint import CHECKPOINT, RUN, WEIGHTS
-from dmnplus.training.run import Progress
+from dmnplus.training.run import Progress, measure
 from dmnplus.training.sweep import Planned, plan_sweep, recorded, run_sweep
 from dmnplus.training.trainer import Epoch, Trainer
 from tests.model.examples import moves
@@ -157,3 +158,18 @@ def test_test_questions_choose_nothing(tmp_path: Path, whole: list[Planned]):
         for fit in fits:
             del fit["seconds"]
         assert fits[0] == fits[1]
+
+
+def test_fresh_questions_are_generated_test_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+
+    def few(task: int, questions: int, *, seed: int, split: str):
+        asked.append((task, questions, seed, split))
+        return moves(questions, seed=3)
+
+    monkeypatch.setattr(sweep, "generate", few)
+    (first, *_) = plan(tmp_path, starts=1)
+    record = run([first], fresh=25)[str(first)]
+    assert asked == [(1, 25, 1, "test")]
+    found = measure(first.folder, moves(25, seed=3))
+    assert record["fresh"] == {"questions": 25, "seed": 1, "error": found.error, "unanswerable": found.unanswerable}

@@ -7,12 +7,24 @@ from typing import Any
 import pytest
 import torch
 
-from dmnplus.data.batching import Batch
-from dmnplus.data.example import DataError
+from dmnplus.data.batching import Batch, Questions, encode
+from dmnplus.data.example import DataError, Example, Splits, iter_sentences
+from dmnplus.data.vocabulary import UNKNOWN, Vocabulary
 from dmnplus.model import DMN, NetworkConfig, Output
 from dmnplus.training.checkpoint import CHECKPOINT, METRICS, WEIGHTS, read_tensors
-from dmnplus.training.trainer import Epoch, Step, Trainer, TrainingConfig, is_bias, rate_after, set_rates
+from dmnplus.training.run import build_vocabulary
+from dmnplus.training.trainer import (
+    Epoch,
+    Step,
+    Trainer,
+    TrainingConfig,
+    is_bias,
+    labelled,
+    rate_after,
+    set_rates,
+)
 from tests.model.examples import encoded, moves, network
+from tests.model.pictures import Noise, mixtures
 
 CONFIG = TrainingConfig(batch=16, epochs=6, rate=0.01, l2_warmup=5)
 VOCABULARY, TRAINING = encoded(moves(60))
@@ -126,6 +138,17 @@ def test_a_loss_that_is_no_number_stops_with_advice(tmp_path: Path):
         run.model.answer.bias.fill_(float("nan"))
     with pytest.raises(DataError, match=r"lower training\.rate"):
         run.fit(TRAINING, VALIDATION)
+
+
+def test_a_loss_that_stops_being_a_number_later_names_the_model_that_stays(tmp_path: Path):
+    run = trainer(tmp_path / "run")
+
+    def spoil(event: object) -> None:
+        if isinstance(event, Epoch):
+            run.model.answer.bias.data.fill_(float("nan"))
+
+    with pytest.raises(DataError, match=r"in epoch 2; lower training\.rate .*, and give another --out"):
+        run.fit(TRAINING, VALIDATION, spoil)
 
 
 def test_l2_decays_weights_and_not_biases_nor_embeddings_if_so_set(tmp_path: Path):
@@ -244,3 +267,96 @@ def test_no_labels_are_used_at_a_share_of_zero(tmp_path: Path):
         run.fit(TRAINING, VALIDATION)
     for name, tensor in weights(runs[0].model).items():
         torch.testing.assert_close(tensor, runs[1].model.state_dict()[name])
+
+
+def seen_in_training(run: Trainer, questions: Questions) -> list[Batch]:
+    """What the network is shown with gradients, batch by batch."""
+    seen: list[Batch] = []
+    forward = run.model.forward
+
+    def watch(batch: Batch, *rest: Any) -> Output:
+        if torch.is_grad_enabled():
+            seen.append(batch)
+        return forward(batch, *rest)
+
+    run.model.forward = watch
+    run.fit(questions, questions)
+    return seen
+
+
+def test_word_dropout_reads_words_as_unknown_in_training_alone(tmp_path: Path):
+    # So strong that no word is left.
+    run = trainer(tmp_path / "run", TrainingConfig(batch=16, epochs=1, word_dropout=1e9))
+    for batch in seen_in_training(run, TRAINING):
+        assert set(batch.sentences_SW.unique().tolist()) == {0, UNKNOWN}
+        assert set(batch.questions_BQ.unique().tolist()) <= {0, UNKNOWN}
+    assert UNKNOWN not in TRAINING.sentences_SW
+
+
+def test_names_have_other_placeholders_in_every_batch(tmp_path: Path):
+    people = ("Anna", "Ben", "Clara")
+    examples = [
+        Example(facts=(f"{a} met {b}.",), question="Who met?", answer=(a,)) for a in people for b in people if a != b
+    ]
+    vocabulary = build_vocabulary(Splits("own", examples, [], []), anonymous=True)
+    questions = encode(examples, vocabulary)
+    (tmp_path / "run").mkdir()
+    model = network(vocabulary, NetworkConfig(hidden=8))
+    seen = seen_in_training(Trainer(model, TrainingConfig(batch=6, epochs=3), tmp_path / "run", seed=1), questions)
+    assert len({tuple(sorted(batch.answers_B.tolist())) for batch in seen}) == 3
+
+
+@pytest.mark.parametrize("setting", [{"picture_shift": 2}, {"picture_mirror": True}])
+def test_pictures_are_moved_in_training_alone(tmp_path: Path, setting: dict[str, Any]):
+    examples = mixtures()
+    vocabulary = Vocabulary.build(iter_sentences(examples), (example.answer for example in examples))
+    noise = Noise("pixels")
+    questions = encode(examples, vocabulary, pictures=noise)
+    sizes = {name: len(getattr(vocabulary, name)) for name in ("words", "answers", "answer_words")}
+    model = DMN(NetworkConfig(hidden=8, pixel_channels=16), **sizes, pictures=noise.format)
+    shown: list[torch.Tensor] = []
+    pixels = model.pixels.forward
+
+    def watch(pictures: torch.Tensor) -> torch.Tensor:
+        shown.append(pictures)
+        return pixels(pictures)
+
+    model.pixels.forward = watch
+    (tmp_path / "run").mkdir()
+    Trainer(model, TrainingConfig(batch=8, epochs=1, **setting), tmp_path / "run", seed=1).fit(questions, questions)
+    training, validation = shown
+    assert torch.equal(validation, noise.content)
+    assert training.shape == validation.shape
+    assert not torch.equal(training, validation)
+
+
+def test_questions_about_one_picture_share_a_batch_if_so_set(tmp_path: Path):
+    asked = [replace(mixtures()[0], facts=(fact,), regions=()) for _ in range(4) for fact in mixtures()[2].facts]
+    vocabulary = Vocabulary.build(iter_sentences(asked), (example.answer for example in asked))
+    noise = Noise()
+    questions = encode(asked, vocabulary, pictures=noise)
+    sizes = {name: len(getattr(vocabulary, name)) for name in ("words", "answers", "answer_words")}
+    most = {}
+    for together in (True, False):
+        folder = tmp_path / str(together)
+        folder.mkdir()
+        model = DMN(NetworkConfig(hidden=8), **sizes, pictures=noise.format)
+        config = TrainingConfig(batch=4, epochs=3, by_picture=together)
+        seen = seen_in_training(Trainer(model, config, folder, seed=1), questions)
+        most[together] = max(len(batch.pictures) for batch in seen if batch.pictures is not None)
+    assert most == {True: 1, False: 2}
+
+
+def test_a_validation_loss_that_is_no_number_stops_with_advice(tmp_path: Path):
+    run = trainer(tmp_path / "run")
+    with pytest.raises(DataError, match=r"the loss is no longer a number in epoch 1; lower training\.rate"):
+        run.finish_epoch(0.5, float("nan"), 0.5, 1.0)
+    assert run.history == []
+
+
+def test_the_labels_that_may_be_used_are_the_same_for_every_seed_and_most_of_a_larger_share():
+    few, many = (labelled(TRAINING, TrainingConfig(attention_share=share)) for share in (0.2, 0.6))
+    assert not (few & ~many).any()
+    assert 0 < few.sum() < many.sum() < len(TRAINING)
+    torch.manual_seed(5)
+    assert torch.equal(labelled(TRAINING, TrainingConfig(attention_share=0.2)), few)

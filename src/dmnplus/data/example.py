@@ -7,10 +7,10 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 # The box of a picture that is shown as it is.
 WHOLE = (0.0, 0.0, 1.0, 1.0)
@@ -116,7 +116,9 @@ def fingerprint(examples: Sequence[Example]) -> str:
         facts = [
             fact if isinstance(fact, str) else str(replace(fact, path=Path(fact.path).name)) for fact in example.facts
         ]
-        content = [facts, example.question, example.answer, example.supporting]
+        content: list[Any] = [facts, example.question, example.answer, example.supporting]
+        # Text's stays what it was before pictures had labels.
+        content += [[asdict(region) for region in example.regions]] if example.regions else []
         digest.update(json.dumps(content).encode())
     return digest.hexdigest()
 
