@@ -8,9 +8,11 @@ import pytest
 from dmnplus.config import plain, resolve
 from dmnplus.data.example import DataError
 from dmnplus.report.document import FIGURES, document, svg, write_report
+from dmnplus.report.figures import ablation_figure
 from dmnplus.report.published import published
-from dmnplus.report.records import Start, best_cell, paper_cells, read_daquar_starts, read_joint, read_starts
+from dmnplus.report.records import Start, best_cell, cells, paper_cells, read_daquar_starts, read_joint, read_starts
 from dmnplus.report.tables import (
+    ABLATION,
     ablation_table,
     daquar_table,
     fresh_table,
@@ -320,3 +322,41 @@ def test_daquar_over_divisions_and_without_photos(tmp_path: Path):
         "| question alone, dmn+, training.l2=0.0 | 19.1 | 80.0 | 20.0 | 1 of 1 division | 1,200 |",
         "| dmn+, training.l2=0.0 | 28.8 | 80.0 | 22.0 ± 1.4 | 2 of 2 divisions | 1,200 |",
     ]
+
+
+@pytest.mark.parametrize("common", ["10", "20"])
+def test_without_the_papers_data_that_of_most_starts_stands_in_the_table(tmp_path: Path, common: str):
+    for seed, questions in enumerate(["10", "20", common]):
+        write(tmp_path, 3, seed, data=f"babi/3 (generated:{questions})", files={})
+    assert paper_cells(read_starts(tmp_path))[3, "dmn+"].starts[0].data == f"generated:{common}"
+    # One start of the paper's data goes before them all.
+    write(tmp_path, 3, 3)
+    assert [start.seed for start in paper_cells(read_starts(tmp_path))[3, "dmn+"].starts] == [3]
+
+
+def test_of_models_for_all_tasks_the_least_validation_loss_comes_first(tmp_path: Path):
+    for name, loss, error in (("a", 0.3, 0.0), ("b", 0.1, 0.2), ("c", 0.2, 0.1)):
+        path = write(tmp_path, 2, data="babi/2,18, one model (en-10k)", loss=loss)
+        kinds = {"babi/2 where": {"questions": 1000, "error": error}}
+        record = json.loads(path.read_text()) | {"test": {"error": error, "by_kind": kinds}}
+        path.unlink()
+        (tmp_path / "joint").mkdir(exist_ok=True)
+        (tmp_path / "joint" / f"{name}.json").write_text(json.dumps(record))
+    assert [run.errors[2] for run in read_joint(tmp_path)] == [0.2, 0.1, 0.0]
+
+
+def test_records_of_one_network_or_of_a_task_without_published_figures_are_drawn(tmp_path: Path):
+    pytest.importorskip("matplotlib")
+    write(tmp_path, 2)
+    assert b"no task with published figures" in svg(ablation_figure, read_starts(tmp_path))
+    for variant in ABLATION:
+        write(tmp_path, 1, variant=variant)
+    assert b"no task with published figures" in svg(ablation_figure, read_starts(tmp_path))
+
+
+def test_starts_measured_on_other_questions_are_no_starts_of_the_same_cell(tmp_path: Path):
+    write(tmp_path, 2, error=0.1)
+    write(tmp_path, 2, seed=1, error=0.5, sources={"test": ["generated:1000"]})
+    (official, generated) = cells(read_starts(tmp_path))
+    assert (len(official.starts), len(generated.starts)) == (1, 1)
+    assert row(paper_table(read_starts(tmp_path)), "2")[3] == "10.0"

@@ -7,7 +7,7 @@ import torch
 
 from dmnplus.config import resolve
 from dmnplus.data.example import Example, Splits
-from dmnplus.studies import later_facts, shared_words
+from dmnplus.studies import chain, later_facts, shared_words
 from dmnplus.studies.chain import first_visits
 from dmnplus.studies.fusion_order import turned
 from dmnplus.studies.reading import Reading, gates, memories, read
@@ -118,6 +118,52 @@ def test_a_labelled_region_holds_the_thing_that_the_answer_is_about(asked: str):
 def test_hidden_parts_are_not_shown():
     alone = Scenes("Who owns the circle?", "sentences alone", questions=5, validation=2, test=2)
     assert alone.pictures() is None
-    assert all(isinstance(fact, str) for example in alone.splits().training for fact in example.facts)
+    whole = Scenes("Who owns the circle?", questions=5, validation=2, test=2).splits().training
+    for example, shown in zip(whole, alone.splits().training, strict=True):
+        # The labels of what is left stay, so that an arm differs in what is shown alone.
+        assert [shown.facts[place] for place in shown.supporting] == [
+            example.facts[place] for place in example.supporting
+        ]
+        assert shown.facts == tuple(fact for fact in example.facts if isinstance(fact, str))
+        assert example.supporting
+        assert not shown.regions
+    alone = Scenes("Who owns the circle?", "picture alone", questions=5, validation=2, test=2)
+    for example, shown in zip(whole, alone.splits().training, strict=True):
+        assert [(shown.facts[r.fact], r.box) for r in shown.regions] == [
+            (example.facts[r.fact], r.box) for r in example.regions
+        ]
+        assert example.regions
+        assert not shown.supporting
     with pytest.raises(ValueError, match="everything"):
         Scenes("Who owns the circle?", "nothing")  # pyright: ignore
+
+
+def test_the_chain_of_labelled_facts_by_hand(monkeypatch: pytest.MonkeyPatch):
+    # The top facts of three passes: the chain in order, against its order, and its first fact alone.
+    top_NP = torch.tensor([[2, 0, 1], [0, 0, 1], [2, 2, 0]])
+    steps = torch.tensor([[0, 1, -1], [1, 0, -1], [0, 1, -1]])
+    attention = torch.eye(3)[top_NP.T]
+    reading = Reading(attention, steps >= -1, torch.ones(3, dtype=torch.bool), torch.zeros(3), steps)
+    monkeypatch.setattr(chain, "read", lambda trained: reading)
+    measured = chain.measure(None)  # pyright: ignore
+    # Of seven facts that are on top of some pass five are labelled, and of six that are labelled.
+    assert measured == pytest.approx(
+        {
+            "precision": 5 / 7,
+            "recall": 5 / 6,
+            "visited": 2 / 3,
+            "in order": 1 / 3,
+            "pass 1": 1 / 3,
+            "pass 2": 2 / 3,
+            "pass 3": 1,
+            "pass 1, recall": 1 / 6,
+            "pass 2, recall": 2 / 6,
+            "pass 3, recall": 3 / 6,
+            "pass 1, step 1": 0,
+            "pass 1, step 2": 1 / 3,
+            "pass 2, step 1": 1 / 3,
+            "pass 2, step 2": 1 / 3,
+            "pass 3, step 1": 2 / 3,
+            "pass 3, step 2": 1 / 3,
+        }
+    )

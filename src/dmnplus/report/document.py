@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def document(starts: Sequence[Start], joint: Sequence[Joint] = (), daquar: Seque
     columns, code, protocol = published()
     public = ", ".join(f"{100 * mean:.1f}%" for mean in sorted(code.means))
     unchecked = ", ".join(column.title for column in columns.values() if not column.checked)
+    torch = ", ".join(
+        f"{version} ({count})" for version, count in Counter(start.torch for start in starts).most_common()
+    )
     sources = "\n".join(f"- {column.title}: {column.source}" for column in columns.values())
     return f"""\
 <!-- Written by `dmnplus report` from the records in results/; do not edit. -->
@@ -43,6 +47,7 @@ Test error in %, a model a task, on the {protocol.language} files: {protocol.tra
 - "Not as in the paper" names settings, data and numbers of starts that are not the paper's ({protocol.starts} starts).
   What every network here does in another way, as it is not told or is faster so, is in [paper_map.md](paper_map.md).
 - Every figure of ours is read from a record in `results/`; [reproduce.md](reproduce.md) says how records are made.
+- PyTorch (starts): {torch}. Another version rounds otherwise, and from the same seed may end elsewhere.
 
 ## Summary
 

@@ -70,16 +70,24 @@ def ablation_figure(starts: Sequence[Start], figure: Figure) -> None:
     places = range(len(ABLATION))
     # Tasks for which the paper names no figure for a variant leave both means.
     tasks = [task for task in common if all(task in columns[variant].errors for variant in ABLATION)]
-    means = [
-        ([100 * mean(ours[task, v].best.test_error for task in tasks) for v in ABLATION], _OURS, "ours", -0.2),
-        ([100 * mean(columns[v].errors[task] for task in tasks) for v in ABLATION], _PAPER, "paper", 0.2),
-    ]
-    for values, colour, label, shift in means if tasks else []:
+    means = (
+        []
+        if not tasks
+        else [
+            ([100 * mean(ours[task, v].best.test_error for task in tasks) for v in ABLATION], _OURS, "ours", -0.2),
+            ([100 * mean(columns[v].errors[task] for task in tasks) for v in ABLATION], _PAPER, "paper", 0.2),
+        ]
+    )
+    for values, colour, label, shift in means:
         bars = axes.bar([place + shift for place in places], values, width=0.38, color=colour, label=label)
         axes.bar_label(bars, fmt="%.1f", padding=2)
     axes.set_xticks(list(places), [columns[variant].title for variant in ABLATION])
     axes.set_ylabel("mean test error, %")
-    named = f"tasks {', '.join(map(str, tasks))}" if tasks else "no task has been trained with all four"
+    named = (
+        f"tasks {', '.join(map(str, tasks))}"
+        if tasks
+        else "no task with published figures has been trained with all four"
+    )
     axes.set_title(named, loc="left")
     if tasks:
         axes.legend(frameon=False)

@@ -49,6 +49,8 @@ class Start:
     best_epoch: int
     epochs: int
     seconds: float
+    torch: str
+    """The version of PyTorch."""
 
     @property
     def is_papers(self) -> bool:
@@ -123,7 +125,7 @@ def read_starts(folder: Path) -> list[Start]:
     starts: dict[tuple[Any, ...], Start] = {}
     for path in files:
         for start in _starts(path, path.relative_to(folder).parts[0] if path.parent != folder else ""):
-            key = (start.task, start.variant, start.changed, start.data, start.seed)
+            key = (start.task, start.variant, start.changed, start.data, start.questions, start.seed)
             starts.setdefault(key, start)
     if not starts:
         raise DataError(f"{folder}: no records of bAbI runs are there; `dmnplus reproduce babi` writes them")
@@ -199,10 +201,11 @@ def _check_same_questions(starts: Iterable[Start]) -> None:
 
 
 def cells(starts: Sequence[Start]) -> list[Cell]:
-    """The starts that belong together, by task, variant, settings, data."""
+    """The starts that belong together, by task, variant, settings, data, questions."""
     groups: dict[tuple[Any, ...], list[Start]] = {}
     for start in starts:
-        groups.setdefault((start.task, start.variant, start.changed, start.data), []).append(start)
+        key = (start.task, start.variant, start.changed, start.data, start.questions)
+        groups.setdefault(key, []).append(start)
     return [Cell(tuple(sorted(groups[key], key=lambda start: start.seed))) for key in sorted(groups)]
 
 
@@ -274,6 +277,7 @@ def _starts(path: Path, folder: str) -> list[Start]:
             best_epoch=fit["best_epoch"],
             epochs=fit["epochs"],
             seconds=fit["seconds"],
+            torch=record["versions"].get("torch", "of a version that is not recorded"),
         )
 
     if "starts" in record:

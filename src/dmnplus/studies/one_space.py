@@ -55,7 +55,9 @@ def measure(trained: Trained) -> Mapping[str, float]:
                 nearest.append(float(labels_F[told_F][cosine_S.argmax()]))
                 chance.append(1 / int(told_F.sum()))
                 across.append(float((f_FH[told_F] @ f_FH[seen_F].T).mean()))
-                sentences.append(float((f_FH[told_F] @ f_FH[told_F].T).mean()))
+                each_SS = f_FH[told_F] @ f_FH[told_F].T
+                # With itself a sentence has 1.
+                sentences.append(float((each_SS.sum() - each_SS.trace()) / (each_SS.numel() - len(each_SS))))
             on_sentences.append((output.attention_PBF * told_BF).sum(dim=-1))
     finally:
         handle.remove()
@@ -96,6 +98,8 @@ def answer(results: Results) -> tuple[str, str, str]:
     across, within = results[BOTH, "across"], results[BOTH, "sentences"]
     space = (
         "They do not share a space"
+        if nearest.below(chance)
+        else "That they share a space is not shown"
         if not chance.below(nearest)
         else "They share a space in part"
         if across.below(within)

@@ -91,11 +91,16 @@ def index(studies: Mapping[str, Study], records: Path) -> str:
     ]
     for number, study in enumerate(studies.values(), 1):
         path = record_file(records, study)
-        if path.exists():
-            first, _, _ = study.answer(results_of(study, read_json(path)))
-            lines.append(f"{number}. [{study.question}]({study.name}.md) {first}")
-        else:
+        try:
+            results = results_of(study, read_json(path)) if path.exists() else None
+        except DataError:
+            # Its own command says what is wrong; the other studies are none the worse.
+            results = None
+        if results is None:
             lines.append(f"{number}. {study.question} Not run yet: `dmnplus study {study.name}`.")
+        else:
+            first, _, _ = study.answer(results)
+            lines.append(f"{number}. [{study.question}]({study.name}.md) {first}")
     return "\n".join([*lines, ""])
 
 
@@ -136,7 +141,9 @@ def _circumstances(study: Study, record: dict[str, Any]) -> Iterable[str]:
     yield f"Settings: DMN+ with {', '.join(f'`{setting}`' for setting in SMALL)}."
     for arm in study.arms:
         if arm.settings:
-            yield f"{arm.name}: {', '.join(f'`{setting}`' for setting in arm.settings)}."
+            # Of a setting that is given twice the later one holds.
+            settings = {setting.partition("=")[0]: setting for setting in arm.settings}
+            yield f"{arm.name}: {', '.join(f'`{setting}`' for setting in settings.values())}."
     count = len(starts) // len(record["arms"])
     yield (
         f"{count} starts each, seeds {', '.join(str(start['seed']) for start in starts[:count])}; each keeps its epoch "

@@ -96,8 +96,9 @@ STUDY = Study(
         ),
         *(picture_arm(f"{p} pass{'es' * (p > 1)}", f"model.passes={p}") for p in PASSES),
     ),
-    columns=tuple(
-        Column(f"pass {t}, fact {step}", f"pass {t} on fact {step}", ".0%") for t in PASSES for step in (1, 2)
+    columns=(
+        *(Column(f"pass {t}, fact {step}", f"pass {t} on fact {step}", ".0%") for t in PASSES for step in (1, 2)),
+        Column("parameters", "weights", ",.0f"),
     ),
     measure=measure,
     draw=draw,

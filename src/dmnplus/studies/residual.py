@@ -57,8 +57,9 @@ def on_pictures(results: Results) -> str:
     early, final = ({name: results[f"pictures, {name}", m] for name in UPDATES} for m in (f"epoch {EARLY}", "error"))
     word = final["residual"].compared(final["ReLU"], *THAN)
     return (
-        f"after {EARLY} epochs {early['residual']:.1%} are wrong with the residual memory and {early['ReLU']:.1%} with "
-        f"the ReLU update, in the end {final['residual']:.1%}, {word} {final['ReLU']:.1%}; the GRU leaves "
+        f"after {EARLY} epochs {early['residual']:.1%} are wrong with the residual memory, {early['ReLU']:.1%} with "
+        f"the ReLU update and {early['GRU']:.1%} with the GRU ({early['GRU'].compared(early['ReLU'])}); in "
+        f"the end {final['residual']:.1%}, {word} {final['ReLU']:.1%}; the GRU leaves "
         f"{final['GRU']:.1%}."
     )
 

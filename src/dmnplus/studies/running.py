@@ -67,6 +67,8 @@ def recipe(arm: Arm) -> dict[str, Any]:
 
 def results_of(study: Study, record: dict[str, Any]) -> Results:
     """The numbers in a record. Raises `DataError` for a record of another recipe than the study's present one."""
+    if not isinstance(record, dict) or not isinstance(record.get("arms"), dict):
+        raise DataError(f"this is no record of {study.name}; run `dmnplus study {study.name}`")
     for arm in study.arms:
         kept = record["arms"].get(arm.name)
         if not kept or {key: kept[key] for key in ("data", "settings")} != recipe(arm):

@@ -124,13 +124,21 @@ def _cells(scene: Scene) -> Tensor:
 
 
 def _left(example: Example, shown: Shown) -> Example:
+    """The example with the facts that are shown, and what remains of its labels."""
+    kept = list(range(len(example.facts)))
     match shown:
         case "everything":
-            return example
+            pass
         case "sentences alone":
-            facts = tuple(fact for fact in example.facts if isinstance(fact, str))
+            kept = [place for place in kept if isinstance(example.facts[place], str)]
         case "picture alone":
-            facts = tuple(fact for fact in example.facts if isinstance(fact, Picture))
+            kept = [place for place in kept if isinstance(example.facts[place], Picture)]
         case "last picture alone":
-            facts = example.facts[-1:]
-    return replace(example, facts=facts, supporting=(), regions=())
+            kept = kept[-1:]
+    places = {old: new for new, old in enumerate(kept)}
+    return replace(
+        example,
+        facts=tuple(example.facts[place] for place in kept),
+        supporting=tuple(places[fact] for fact in example.supporting if fact in places),
+        regions=tuple(replace(region, fact=places[region.fact]) for region in example.regions if region.fact in places),
+    )

@@ -14,7 +14,7 @@ from dmnplus.data.words import WORD
 from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import read
 from dmnplus.studies.stories import Stories
-from dmnplus.studies.study import Arm, Column, Results, Study, Trained
+from dmnplus.studies.study import THAN, Arm, Column, Results, Study, Trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,19 +22,15 @@ if TYPE_CHECKING:
 # What every question of these tasks has.
 _FRAME = {"where", "is", "the"}
 UNSEEN_NAME, UNSEEN_THING = "Xanthe", "zeppelin"
-DROPOUT, ANONYMOUS = "training.word_dropout=50", "data.anonymous_names=true"
+ANONYMOUS = "data.anonymous_names=true"
 PEOPLE, THINGS = "Where is Mary?", "Where is the football?"
-PLAIN, DROPPED, PLACEHOLDERS = "words", "words, some read as unknown", "names as placeholders"
+PLAIN, PLACEHOLDERS = "words", "names as placeholders"
 NETWORKS = {
     (PEOPLE, PLAIN): (),
-    (PEOPLE, DROPPED): (DROPOUT,),
     (PEOPLE, PLACEHOLDERS): (ANONYMOUS,),
     (THINGS, PLAIN): (),
-    (THINGS, DROPPED): (DROPOUT,),
 }
-_SHORT = dict(
-    zip(NETWORKS, ("person", "person,\nunknown", "person,\nplaceholders", "thing", "thing,\nunknown"), strict=True)
-)
+_SHORT = dict(zip(NETWORKS, ("person", "person,\nplaceholders", "thing"), strict=True))
 DATA = {PEOPLE: Stories(1, questions=2000), THINGS: Stories(2)}
 
 
@@ -106,7 +102,7 @@ def answer(results: Results) -> tuple[str, str, str]:
     }
     before, after = pair[THINGS, PLAIN]
     people, unseen = pair[PEOPLE, PLAIN]
-    dropped, placed = pair[PEOPLE, DROPPED][1], pair[PEOPLE, PLACEHOLDERS][1]
+    placed = pair[PEOPLE, PLACEHOLDERS][1]
     return (
         f'{only}: at "{THINGS}" the needed facts that do not name the football get {needed:.0%} of some pass\'s '
         f"attention, "
@@ -114,8 +110,8 @@ def answer(results: Results) -> tuple[str, str, str]:
         f"With the shared word replaced by one never seen, the error goes from {before:.1%} to {after:.1%} there "
         f"({after.changed(before)}), and from {people:.1%} to {unseen:.1%} at "
         f'"{PEOPLE}" ({unseen.changed(people)}).',
-        f"With words read as unknown now and then in training it is {dropped:.1%} for a person never seen and "
-        f"{pair[THINGS, DROPPED][1]:.1%} for a thing, and with names read as placeholders {placed:.1%} for a person.",
+        f"With names read as placeholders it is {placed:.1%} for a person never seen, "
+        f"{placed.compared(unseen, *THAN)} with names as words.",
     )
 
 
