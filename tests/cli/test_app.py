@@ -4,16 +4,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from dmnplus.cli.evaluate import _large_kinds
 from dmnplus.cli.sources import babi_splits
+from dmnplus.cli.train import descriptions
 from dmnplus.data.babi import write_babi
+from dmnplus.data.generate import generate
 from dmnplus.data.scenes import read_scenes
-from dmnplus.model import VARIANTS
+from dmnplus.model import VARIANTS, NetworkConfig
 from dmnplus.training.metrics import Evaluation
+from dmnplus.training.trainer import DataConfig, TrainingConfig
 from tests.model.examples import moves
 
 COMMANDS = [
@@ -66,6 +70,13 @@ def test_version(dmnplus):
     ("arguments", "message"),
     [
         (["train", "babi", "--task", "21"], "it takes numbers from 1 to 20"),
+        (["settings", "--task", "21"], "less than or equal to 20"),
+        (["settings", "--task", "0"], "greater than or equal to 1"),
+        (["eval", "nowhere", "--task", "33"], "less than or equal to 20"),
+        (
+            ["train", "babi", "--task", "1", "--train", "generated:5"],
+            "no answer to validate on is among those of training",
+        ),
         (["train", "babi", "--task", "two"], "it takes numbers from 1 to 20"),
         (["train", "babi", "--task", "3-1"], "it takes numbers from 1 to 20"),
         (["train", "babi", "--task", "1", "--variant", "dmn4"], "there are odmn, dmn2, dmn3, dmn+"),
@@ -113,6 +124,12 @@ def test_settings_prints_a_recipe(dmnplus, tmp_path: Path):
     assert dmnplus("settings", "--recipe", recipe).out == recipe.read_text()
 
 
+def test_settings_say_what_each_does(dmnplus):
+    for section in (NetworkConfig, DataConfig, TrainingConfig):
+        assert [*descriptions(section)] == [field.name for field in fields(section)]
+    assert "# Adam's learning rate.\nrate = 0.001\n" in dmnplus("settings").out
+
+
 def test_train_eval_and_ask(dmnplus, tmp_path: Path, story_file: Path, monkeypatch: pytest.MonkeyPatch):
     run = tmp_path / "run"
     sources = [f"--{split}={story_file}" for split in ("train", "valid", "test")]
@@ -129,6 +146,30 @@ def test_train_eval_and_ask(dmnplus, tmp_path: Path, story_file: Path, monkeypat
     figures = json.loads(dmnplus("eval", run, story_file, "--json").out)
     assert figures["questions"] == 60
     assert dmnplus("eval", run, story_file).out.count("pass") >= 1
+
+
+@pytest.mark.parametrize("starts", [1, 2])
+def test_a_run_that_fails_in_its_first_epoch_leaves_no_folder(dmnplus, tmp_path: Path, story_file: Path, starts: int):
+    sources = [f"--{split}={story_file}" for split in ("train", "valid", "test")]
+    quick = ["--set=model.hidden=8", "--set=training.epochs=1", "--starts", starts, "--out", tmp_path / "run"]
+    result = dmnplus("train", "babi", "--task", "1", *sources, *quick, "--set=training.rate=1e30")
+    assert result.status == 2
+    assert "the loss is no longer a number in epoch 1; lower training.rate" in result.err
+    assert "--out" not in result.err
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").touch()
+    assert dmnplus("train", "babi", "--task", "1", *sources, *quick, "--set=training.rate=1e30").status == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["notes.txt"]
+    result = dmnplus("train", "babi", "--task", "1", *sources, *quick)
+    assert result.status == 0, result.err
+
+
+def test_a_path_is_printed_as_it_is(dmnplus, tmp_path: Path, story_file: Path):
+    sources = [f"--{split}={story_file}" for split in ("train", "valid", "test")]
+    quick = ["--set=model.hidden=8", "--set=training.epochs=1"]
+    out = tmp_path / "o [bold] 1"
+    assert f"model in {out}\n" in dmnplus("train", "babi", "--task", "1", *sources, *quick, "--out", out).out
 
 
 def test_ctrl_c_before_the_first_epoch_has_ended_promises_no_model(
@@ -289,6 +330,30 @@ def test_ask_names_the_line_in_another_encoding(dmnplus, trained: Path, tmp_path
     assert "story.txt:2: is not UTF-8 text" in result.err
 
 
+def test_ask_decodes_what_is_piped_in_as_it_does_a_file(dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch):
+    for story, problem in (
+        ("Mary went to the office.\nWhere is Mary?\n".encode("utf-16"), "1: is not UTF-8 text (looks like UTF-16)"),
+        ("Mary went to the office.\nJosé went home.\n".encode("latin-1"), "2: is not UTF-8 text"),
+    ):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(story), errors="surrogateescape"))
+        result = dmnplus("ask", trained)
+        assert result.status == 2
+        assert f"standard input:{problem}" in result.err
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfMary left.\r\nWhere is Mary?\r\n")))
+    assert dmnplus("ask", trained).out.startswith("Where is Mary?")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_of_few_characters_gets_marks(
+    dmnplus, trained: Path, monkeypatch: pytest.MonkeyPatch, encoding: str
+):
+    shown = io.BytesIO()
+    monkeypatch.setattr("sys.stdin", io.StringIO("Mary went to the office.\nWhere is Mary?\n"))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(shown, encoding=encoding, write_through=True))
+    assert dmnplus("ask", trained, "--explain").status == 0
+    assert b"???????? 100%" in shown.getvalue()
+
+
 def test_an_output_that_cannot_be_is_one_clear_error(dmnplus, tmp_path: Path, story_file: Path):
     (tmp_path / "file").touch()
     result = dmnplus(
@@ -385,3 +450,9 @@ def test_training_may_begin_with_a_trained_model(dmnplus: Callable, trained: Pat
     assert result.status == 2
     assert "babi/21: no trained model here" in result.err
     assert not (tmp_path / "third").exists()
+
+
+def test_a_run_on_generated_stories_alone_is_tested_on_others():
+    splits = babi_splits(15, None, "en-10k", 0.1, ["generated:40"], None, None)
+    assert splits.test == generate(15, 1000, 0, "test")
+    assert not {e.facts for e in splits.test} & {e.facts for e in (*splits.training, *splits.validation)}

@@ -35,6 +35,13 @@ def test_every_shipped_model_is_listed(dmnplus):
         assert any(name in line.split() and f"{card.error:.1%}" in line for line in lines)
 
 
+def test_names_are_whole_on_a_narrow_terminal(dmnplus, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    words = dmnplus("models").out.split()
+    assert set(shipped()) <= set(words)
+    assert "…" not in "".join(words)
+
+
 def test_a_card_is_printed(dmnplus, trained: Path):
     assert "dmnplus train babi --task 2" in dmnplus("models", "card", "babi/2").out
     result = dmnplus("models", "card", trained)

@@ -81,6 +81,14 @@ def test_rows_that_contradict_each_other_are_named_in_training(dmnplus, own: Pat
     assert "own.jsonl:61: answers 'a " in result.out
 
 
+def test_labels_of_runs_are_printed_as_they_are(dmnplus, tmp_path: Path):
+    path = lines(tmp_path / "h [red]x.jsonl", moves(60))
+    result = dmnplus("train", "own", path, "--out", tmp_path / "run", *SMALL)
+    assert result.status == 0, result.err
+    # Once an epoch, and in the table.
+    assert result.out.count("h [red]x ") == 3
+
+
 def test_check_prints_answers_as_they_are(dmnplus, tmp_path: Path):
     examples = [replace(e, answer=("[/hall]",) if i % 2 else ("[bold]",)) for i, e in enumerate(moves(20))]
     result = dmnplus("data", "check", lines(tmp_path / "own.jsonl", examples))
@@ -99,9 +107,9 @@ def test_check_names_answers_that_cannot_be_given(dmnplus, tmp_path: Path):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     known = ("--set", "data.anonymous_words=0")
     result = dmnplus("data", "check", path, *known)
-    assert "2 questions to validate or test on have answers that training never has: Zoe, lamp" in result.out
+    assert "answers that training never has, of 2 questions to validate or test on: Zoe, lamp" in result.out
     result = dmnplus("data", "check", path, *known, "--set", "data.anonymous_names=true")
-    assert "1 questions to validate or test on have answers that training never has: lamp" in result.out
+    assert "answers that training never has, of 1 question to validate or test on: lamp" in result.out
     result = dmnplus("data", "check", path, "--set", "data.anonymous_words=3", "--set", "data.anonymous_names=true")
     assert "answers that training never has" not in result.out
 

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,11 @@ def test_ctrl_c_says_that_what_is_trained_is_kept(dmnplus, tmp_path: Path, monke
     assert result.status == 130
     assert "keeps what is trained, and the same command goes on from there" in result.err
     assert not (tmp_path / "shared_words.json").exists()
+
+
+def test_without_matplotlib_nothing_is_trained(dmnplus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    result = dmnplus("study", "shared_words", "--out", tmp_path / "arms", "--records", tmp_path)
+    assert result.status == 2
+    assert 'pip install "dmnplus[report]"' in result.err
+    assert not [*tmp_path.iterdir()]

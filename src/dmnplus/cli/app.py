@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -67,6 +68,10 @@ def root(
 
 def main() -> None:
     """Run the command line; what a user can mend ends as one line and exit status 2, never as a stack trace."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal of few characters shows a mark for bars and for a story's letters, rather than nothing at all.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app(prog_name="dmnplus")
     except ValueError as error:

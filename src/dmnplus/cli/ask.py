@@ -73,7 +73,7 @@ def ask(
         from dmnplus.explain.figure import draw
 
         draw(Explanation(asked, answer), figure)
-        console.print(f"figure in {figure}", highlight=False, soft_wrap=True)
+        console.print(f"figure in {figure}", highlight=False, soft_wrap=True, markup=False)
 
 
 def _answer(
@@ -99,5 +99,5 @@ def _answer(
     console.print(Text(printable(question), style="dim"), soft_wrap=True)
     console.print(answer_line(answer), soft_wrap=True)
     if explain:
-        console.print(attention_table(answer))
+        console.print(attention_table(answer, width=console.width))
     return answer

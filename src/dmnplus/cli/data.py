@@ -22,7 +22,7 @@ app = typer.Typer(help="Fetch, make and compare data.", no_args_is_help=True)
 get = typer.Typer(help="Download data from its official source.", no_args_is_help=True)
 app.add_typer(get, name="get")
 
-Tasks = Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20.")]
+Tasks = Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20, or all.")]
 
 
 @get.callback()

@@ -49,12 +49,13 @@ def demo(
     # A story short enough for the screen, with its two facts apart.
     example = next(e for e in test if 8 <= len(e.facts) <= 14 and len(set(e.supporting)) == 2)
     answer = answerer.answer(example.facts, example.question)
-    console.print(attention_table(answer, supporting=frozenset(example.supporting)))
+    console.print(attention_table(answer, width=console.width, supporting=frozenset(example.supporting)))
     console.print(f"\n[bold]{example.question}[/] ", end="", highlight=False)
     console.print(answer_line(answer))
     console.print(f"(true answer: {example.answer_text}; facts marked * are the ones it takes)", highlight=False)
     if out:
-        console.print(f"Model in {out}: try `dmnplus ask {out} --explain`", highlight=False, soft_wrap=True)
+        line = f"Model in {out}: try `dmnplus ask {out} --explain`"
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def demo_images(
@@ -90,12 +91,11 @@ def demo_images(
     console.print(answer_line(answer))
     console.print(f"(true answer: {example.answer_text})", highlight=False)
     draw(Explanation(example.question, answer), out / _FIGURE)
-    console.print(f"Where each pass looked: {out / _FIGURE}", highlight=False, soft_wrap=True)
-    console.print(
+    for line in (
+        f"Where each pass looked: {out / _FIGURE}",
         f"Try `dmnplus ask {out / 'model'} --image {example.facts[0]} --figure again.png`",
-        highlight=False,
-        soft_wrap=True,
-    )
+    ):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _clear(out: Path) -> None:

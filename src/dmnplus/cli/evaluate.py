@@ -54,7 +54,9 @@ def evaluate_run(
     weights: Annotated[
         Path | None, typer.Option(help="The backbone's weights, to make regions that --features does not give.")
     ] = None,
-    task: Annotated[int | None, typer.Option(help="bAbI task; default: what the run was trained on.")] = None,
+    task: Annotated[
+        int | None, typer.Option(min=1, max=20, help="bAbI task; default: what the run was trained on.")
+    ] = None,
     split: Annotated[
         str | None,
         typer.Option(
@@ -227,8 +229,6 @@ def _read(
     run: Path, data: str | None, task: int | None, split: str | None, language: str | None
 ) -> tuple[list[Example], str]:
     """Questions of bAbI, and what they are."""
-    if task is not None:
-        parse_tasks(str(task))
     source = data is not None and data.startswith(SOURCES)
     if data is not None and not source and is_one_file(Path(data)):
         kind = f"babi/{task}" if task else trained_on(run)
@@ -296,7 +296,7 @@ def _print_consensus(console: Console, consensus: VQAAccuracy, annotations: Mapp
     counts = Counter(annotation.question_type for annotation in annotations.values())
     kinds = Table("question type", "questions", "VQA accuracy", box=None, header_style="dim")
     for kind, count in counts.most_common(_QUESTION_TYPES):
-        kinds.add_row(kind, str(count), f"{consensus.by_question_type[kind]:.2%}")
+        kinds.add_row(escape(kind), str(count), f"{consensus.by_question_type[kind]:.2%}")
     console.print(kinds)
     if len(counts) > _QUESTION_TYPES:
         console.print(f"the commonest {_QUESTION_TYPES} of {len(counts)}; --json has all", highlight=False)

@@ -143,7 +143,7 @@ def _print(console: Console, explanation: Explanation, *, every: bool) -> None:
     console.print(Text(printable(explanation.question), style="dim"), soft_wrap=True)
     console.print(answer_line(explanation.answer), soft_wrap=True)
     console.print()
-    console.print(attention_table(explanation.answer))
+    console.print(attention_table(explanation.answer, width=console.width))
     if explanation.changes:
         console.print()
-        console.print(changes_table(explanation, every=every))
+        console.print(changes_table(explanation, width=console.width, every=every))

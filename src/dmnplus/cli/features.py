@@ -92,6 +92,7 @@ def features(
             f"stopped; {out} keeps what is done, and the same command goes on from there",
             highlight=False,
             soft_wrap=True,
+            markup=False,
         )
         raise typer.Exit(130) from None
     _print_summary(console, store)

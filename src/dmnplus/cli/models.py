@@ -29,7 +29,10 @@ def list_models(context: typer.Context) -> None:
     """List the trained models that ship with the package; each answers at once: `dmnplus ask --model babi/2`."""
     if context.invoked_subcommand:
         return
-    table = Table("name", "what it answers", "trained on", "test error", "size", "date", box=None, header_style="bold")
+    table = Table(box=None, header_style="bold")
+    table.add_column("name", no_wrap=True)
+    for heading in ("what it answers", "trained on", "test error", "size", "date"):
+        table.add_column(heading, overflow="fold")
     for name in shipped():
         card = read_card(SHIPPED / name)
         kilobytes = f"{size(SHIPPED / name) / 1000:.0f} kB"

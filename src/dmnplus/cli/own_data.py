@@ -19,6 +19,7 @@ from dmnplus.data.own import (
     SPLITS,
     OwnFile,
     Row,
+    counted,
     divide,
     iter_contradictions,
     number_stories,
@@ -118,7 +119,7 @@ def remarks(
         )
     again = len(rows) - len({(row.example.facts, row.example.question, row.example.answer) for row in rows})
     if again:
-        yield f"{again} rows say what another row says already"
+        yield f"rows that say what another row says already: {again}"
     spellings: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         spellings[" ".join(row.example.answer).lower()].add(" ".join(row.example.answer))
@@ -127,7 +128,7 @@ def remarks(
     new = [row.example for part in ("valid", "test") for row in parts[part] if not _can_answer(row.example, vocabulary)]
     if new and config.model.answer == "class":
         answers = ", ".join(sorted({" ".join(example.answer) for example in new})[:SHOWN])
-        yield f"{len(new)} questions to validate or test on have answers that training never has: {answers}"
+        yield f"answers that training never has, of {counted(len(new), 'question')} to validate or test on: {answers}"
 
 
 def _can_answer(example: Example, vocabulary: Vocabulary) -> bool:
@@ -170,8 +171,8 @@ def check(
             console.print("without the rows that cannot be read:", highlight=False)
         _describe(console, files, parts, config)
     total = sum(len(file.rows) for file in files.values())
-    verdict = f"[red]{len(problems)} problem{'s' if len(problems) > 1 else ''}[/]" if problems else "nothing is wrong"
-    console.print(f"{total} questions can be read: {verdict}", highlight=False)
+    verdict = f"[red]{counted(len(problems), 'problem')}[/]" if problems else "nothing is wrong"
+    console.print(f"{counted(total, 'question')} can be read: {verdict}", highlight=False)
     return not problems
 
 
@@ -210,7 +211,7 @@ def _describe(
     few = sorted(answer for answer, count in answers.items() if count < FEW and answer in vocabulary.answer_ids)
     if few:
         shown = ", ".join(few[:SHOWN]) + (", ..." if len(few) > SHOWN else "")
-        line = f"{len(few)} answers have fewer than {FEW} examples: {shown}"
+        line = f"{counted(len(few), 'answer')} with fewer than {FEW} examples: {shown}"
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     for line in (*remarks(files, parts, config, vocabulary), *baselines(splits)):
         console.print(line, highlight=False, soft_wrap=True, markup=False)

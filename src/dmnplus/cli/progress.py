@@ -23,7 +23,7 @@ def watching(
         yield lines
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         TextColumn("{task.fields[news]}"),
         TimeElapsedColumn(),
@@ -41,7 +41,7 @@ class _Lines:
         if isinstance(news.event, Epoch):
             left = self.forecast.after(news.folder, news.event)
             text = f"{self.label(news.folder)}  epoch {news.event.epoch}  {_figures(news.event)}  {left}"
-            self.console.print(text, highlight=False, soft_wrap=True)
+            self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 class _Bars:

@@ -49,7 +49,7 @@ def root() -> None:
 @app.command("babi")
 def reproduce_babi(
     variants: Variants = "odmn,dmn2,dmn3,dmn+",
-    tasks: Annotated[str, typer.Option(help="As in 2, or 1,4,6, or 1-20; begun in this order.")] = "1-20",
+    tasks: Annotated[str, typer.Option(help="As in 2, or 1,4,6, or 1-20, or all; begun in this order.")] = "1-20",
     runs: Annotated[int, typer.Option(min=1, help="Random starts of each task and variant.")] = 10,
     jobs: Jobs = 1,
     threads: Threads = 1,
@@ -218,6 +218,6 @@ def _sweep(
     except KeyboardInterrupt:
         Console(stderr=True).print("stopped; the same command goes on from the last finished epochs", soft_wrap=True)
         raise typer.Exit(130) from None
-    console.print(f"{places}; dmnplus report makes the tables", highlight=False, soft_wrap=True)
+    console.print(f"{places}; dmnplus report makes the tables", highlight=False, soft_wrap=True, markup=False)
     if failed:
         raise typer.Exit(1)

@@ -14,7 +14,10 @@ RECORD = "run.json"
 
 
 def results(
-    runs: Annotated[list[Path], typer.Argument(help="Folders of runs, or their run.json files, or folders of these.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs, or their run.json files, or folders of these, as of `reproduce`."),
+    ],
     by_type: Annotated[bool, typer.Option("--by-type", help="A row for each type of question.")] = False,
 ) -> None:
     """Print the results of runs as a Markdown table, read from their records.
@@ -47,7 +50,7 @@ def types_table(records: list[dict[str, Any]]) -> str:
             continue
         variant, _ = differences(record["config"])
         lines += [
-            f"| {record['data']} | {variant} | {name} | {count} | {1 - error:.1%} |"
+            f"| {_trained_on(record)} | {variant} | {name} | {count} | {1 - error:.1%} |"
             for name, (count, error) in errors_by_type(record).items()
         ]
     return "\n".join(lines)
@@ -61,6 +64,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
         files = [path / RECORD]
     else:
         files = sorted(path.glob("*.json")) or sorted(path.glob(f"*/{RECORD}"))
+        # `reproduce` has a folder a variant, and a record a start: babi-TASK-SEED.json.
+        files = files or sorted(path.glob("*/*-*-*.json"))
     records = []
     for file in files:
         try:
@@ -75,6 +80,15 @@ def read_records(path: Path) -> list[dict[str, Any]]:
     return records
 
 
+def _trained_on(record: dict[str, Any]) -> str:
+    """The data, and what read the pictures where that is not the network itself."""
+    pictures = record.get("pictures", {})
+    if not pictures.get("backbone"):
+        return record["data"]
+    grid = f"{pictures['rows']} x {pictures['columns']}"
+    return f"{record['data']} ({pictures['backbone']} at {pictures['size']}, {grid})"
+
+
 def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
     from dmnplus.config import differences
     from dmnplus.training.transfer import begun_with
@@ -83,14 +97,15 @@ def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
     fit, starts = record["fit"], record.get("starts", {})
     errors = [start["test_error"] for start in starts.values() if "test_error" in start]
     cells = [
-        record["data"],
+        _trained_on(record),
         f"{variant}, {record['ensemble']} as an ensemble" if "ensemble" in record else variant,
         ", ".join([*settings, *begun_with(record)]),
         f"{record['test']['error']:.1%}" if "test" in record else "no questions",
         f"{min(errors):.1%} to {max(errors):.1%} ({len(errors)})" if errors else "",
         str(record["seed"]) if "ensemble" not in record else "all",
-        f"{fit['best_epoch']} of {fit['epochs']}",
+        # An ensemble's are those of its starts, added up, as its seconds are.
+        f"{fit['best_epoch']} of {fit['epochs']}{' in all' if 'ensemble' in record else ''}",
         f"{fit['seconds']:.0f} s, {record['threads']} thread{'s' * (record['threads'] != 1)}",
     ]
     number = record["data"].removeprefix("babi/").partition(" ")[0]
-    return (int(number) if number.isdigit() else 0, record["data"], variant, settings), cells
+    return (int(number) if number.isdigit() else 0, cells[0], variant, settings), cells

@@ -88,7 +88,6 @@ def serve(
     with server.listen(config) as listening:
         loaded = load_models(names, weights=weights)
         console = Console(stderr=True)
-        console.print(
-            f"answering with {', '.join(loaded)} at {server.address(listening)}; Ctrl-C stops", soft_wrap=True
-        )
+        line = f"answering with {', '.join(loaded)} at {server.address(listening)}; Ctrl-C stops"
+        console.print(line, soft_wrap=True, markup=False)
         server.serve(loaded, config, listening)

@@ -6,8 +6,10 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from rich.console import Console
+from rich.markup import escape
 
 from dmnplus.data.example import DataError
 from dmnplus.data.reading import decode
@@ -29,7 +31,10 @@ def read_lines(story: Path | None, console: Console) -> Iterator[str]:
     else:
         if sys.stdin.isatty():
             console.print("A sentence a line; a question ends in ?; an empty line begins a new story; Ctrl-D ends.")
-        lines = iter(sys.stdin)
+            lines = iter(sys.stdin)
+        else:
+            # What a notebook or a test puts there may be text already.
+            lines = _piped(sys.stdin.buffer) if hasattr(sys.stdin, "buffer") else iter(sys.stdin)
     number = 0
     for line in lines:
         text = line.partition("\t")[0].strip()
@@ -42,7 +47,13 @@ def read_lines(story: Path | None, console: Console) -> Iterator[str]:
         yield text
 
 
+def _piped(stream: BinaryIO) -> Iterator[str]:
+    # A line at a time: a program may wait for an answer before it asks on.
+    for number, line in enumerate(stream, 1):
+        yield from decode(line, "standard input", number).splitlines()
+
+
 def warn_of_unknown_words(words: Sequence[str], warnings: Console) -> None:
     """Name the words of a story or question that training never saw."""
     if words:
-        warnings.print(f"[yellow]warning:[/] never seen in training: {', '.join(words)}", highlight=False)
+        warnings.print(f"[yellow]warning:[/] never seen in training: {escape(', '.join(words))}", highlight=False)

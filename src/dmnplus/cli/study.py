@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+
+from dmnplus.data.example import DataError
 
 
 def study(
@@ -33,6 +36,9 @@ def study(
         return
     if name != "all" and name not in STUDIES:
         raise ValueError(f"unknown study {name!r}; there are {', '.join(STUDIES)}, and all")
+    # Not after minutes of training.
+    if find_spec("matplotlib") is None:
+        raise DataError('the figures of studies are drawn by matplotlib; install it: pip install "dmnplus[report]"')
     console = Console()
     for chosen in STUDIES.values() if name == "all" else [STUDIES[name]]:
         if not page:
@@ -44,8 +50,9 @@ def study(
                     f"stopped; {out} keeps what is trained, and the same command goes on from there",
                     highlight=False,
                     soft_wrap=True,
+                    markup=False,
                 )
                 raise typer.Exit(130) from None
             write_record(records, chosen, record)
-        console.print(f"page in {write_page(chosen, records, pages)}", highlight=False, soft_wrap=True)
+        console.print(f"page in {write_page(chosen, records, pages)}", highlight=False, soft_wrap=True, markup=False)
     write_index(STUDIES, records, pages)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import tomli_w
 import typer
@@ -83,7 +86,7 @@ def root() -> None:
 
 @app.command("babi")
 def train_babi(
-    task: Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20.")],
+    task: Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20, or all.")],
     data: Annotated[
         Path | None,
         typer.Option(
@@ -113,7 +116,12 @@ def train_babi(
     threads: Threads = 0,
     device: Device = "cpu",
     together: Together = False,
-    out: Annotated[Path | None, typer.Option(help="The run's folder. Default: runs/babi-TASK-VARIANT.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="The run's folder; of several tasks, OUT/babi-TASK for each. Default: runs/babi-TASK-VARIANT."
+        ),
+    ] = None,
     resume: Resume = False,
 ) -> None:
     """Train on bAbI tasks by the paper's protocol; one model a task, or one for all of them with --joint.
@@ -309,7 +317,7 @@ def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool, devic
         left = f"{folders} holds the best model of the finished epochs, and --resume goes on from there"
         if not folders:
             left = "no epoch was finished, so there is no model yet, and --resume begins again"
-        Console(stderr=True).print(f"stopped; {left}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(f"stopped; {left}", highlight=False, soft_wrap=True, markup=False)
         raise typer.Exit(130) from None
     console.print(results_table([*planned], records))
     for name, record in zip(planned, records, strict=True):
@@ -317,19 +325,42 @@ def _train(planned: dict[str, Job], jobs: int, threads: int, resume: bool, devic
             line = f"{name} {start.replace('-', ' ')} failed and is left out: {reason}"
             console.print(line, highlight=False, soft_wrap=True, markup=False, style="yellow")
     for folder in names:
-        console.print(f"model in {folder}", highlight=False, soft_wrap=True)
+        console.print(f"model in {folder}", highlight=False, soft_wrap=True, markup=False)
 
 
 def settings(
     variant: Variant = "dmn+",
-    task: Annotated[int | None, typer.Option(help="With the paper's exceptions for this bAbI task.")] = None,
+    task: Annotated[
+        int | None, typer.Option(min=1, max=20, help="With the paper's exceptions for this bAbI task.")
+    ] = None,
     recipe: Recipe = None,
     settings: Settings = None,
 ) -> None:
-    """Print every setting as `train` would use it, as TOML; the output is a valid recipe."""
+    """Print every setting as `train` would use it, with what it does, as TOML; the output is a valid recipe."""
     from dmnplus.config import plain, resolve
 
-    typer.echo(tomli_w.dumps(plain(resolve(variant=variant, task=task, recipe=recipe, settings=settings or ()))))
+    config = resolve(variant=variant, task=task, recipe=recipe, settings=settings or ())
+    for section, values in plain(config).items():
+        typer.echo(f"[{section}]")
+        described = descriptions(type(getattr(config, section)))
+        for key, value in values.items():
+            typer.echo("\n".join(f"# {line}" for line in described[key].splitlines()))
+            typer.echo(tomli_w.dumps({key: value}), nl=False)
+        typer.echo()
+
+
+def descriptions(kind: type) -> dict[str, str]:
+    """The docstrings below the attributes of a class, which Python itself does not keep."""
+    (tree,) = ast.parse(inspect.getsource(kind)).body
+    return {
+        named.target.id: inspect.cleandoc(says.value.value)
+        for named, says in itertools.pairwise(cast(ast.ClassDef, tree).body)
+        if isinstance(named, ast.AnnAssign)
+        and isinstance(named.target, ast.Name)
+        and isinstance(says, ast.Expr)
+        and isinstance(says.value, ast.Constant)
+        and isinstance(says.value.value, str)
+    }
 
 
 def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
@@ -344,9 +375,9 @@ def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
         errors = [start["test_error"] for start in record.get("starts", {}).values() if "test_error" in start]
         spread = f"{min(errors):.1%} to {max(errors):.1%}" if len(errors) > 1 else ""
         table.add_row(
-            run,
+            Text(run),
             str(record["seed"]) if "ensemble" not in record else f"{record['ensemble']} starts",
-            f"{fit['best_epoch']} of {fit['epochs']}",
+            f"{fit['best_epoch']} of {fit['epochs']}{' in all' if 'ensemble' in record else ''}",
             f"{fit['seconds']:.0f} s",
             f"{fit['validation_loss']:.4f}",
             f"{fit['validation_error']:.1%}",

@@ -34,7 +34,7 @@ COLUMNS = ("facts", "images", "question", "answer", "supporting", "regions", "gr
 SPLITS = {"train": "train", "training": "train", "test": "test"}
 SPLITS |= dict.fromkeys(("valid", "validation", "val", "dev"), "valid")
 PARTS = ("train", "valid", "test")
-KINDS_OF_FILE = "a .jsonl, .csv or .parquet file, or a Hugging Face dataset saved to disk"
+KINDS_OF_FILE = "a .jsonl, .csv, .tsv (each also as .gz) or .parquet file, or a Hugging Face dataset saved to disk"
 _AROUND = ".,;:!?\"'"
 
 
@@ -57,6 +57,11 @@ class OwnFile:
     ignored: Counter[str] = field(default_factory=Counter)
     """Columns that are not read, with the number of rows that have them."""
     sha256: str = ""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things."""
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def read_own(path: Path) -> OwnFile:
@@ -85,9 +90,8 @@ def require(file: OwnFile) -> OwnFile:
     """`file` itself if nothing is wrong with it; raises `DataError` with the first problem otherwise."""
     if not file.problems:
         return file
-    more = (
-        f" ({len(file.problems) - 1} more problems: see `dmnplus data check {file.path}`)" if file.problems[1:] else ""
-    )
+    others = len(file.problems) - 1
+    more = f" ({counted(others, 'more problem')}: see `dmnplus data check {file.path}`)" if others else ""
     raise DataError(file.problems[0] + more)
 
 
@@ -178,7 +182,7 @@ def _hold_out(rows: Sequence[Row], share: float, seed: str, path: Path) -> tuple
         stories.setdefault(story, []).append(i)
     if len(stories) < 2:
         raise DataError(
-            f"{path}: all its {len(rows)} questions are about one story, and no part of it can be held out; write a "
+            f"{path}: {counted(len(rows), 'question')} about one story, of which no part can be held out; write a "
             "`group` or a `split` to each row, or give --valid and --test"
         )
 

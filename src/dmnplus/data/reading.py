@@ -39,12 +39,12 @@ def read_text(path: Path, hint: str) -> str:
     return decode(data, str(path))
 
 
-def decode(data: bytes, file: str) -> str:
-    """The content of `file` as UTF-8, without a byte order mark. Raises DataError with the line that is not."""
+def decode(data: bytes, file: str, line: int = 1) -> str:
+    """What begins at `line` of `file`, as UTF-8 without a byte order mark. Raises DataError with a line that is not."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line += data.count(b"\n", 0, error.start)
         guess = "UTF-16" if data.startswith((b"\xff\xfe", b"\xfe\xff")) else "another encoding"
         raise DataError(f"{file}:{line}: is not UTF-8 text (looks like {guess}); save it as UTF-8") from None
 

@@ -12,6 +12,11 @@ from dmnplus.explain.what_if import Change, Explanation
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _BAR_CELLS = 8
+# A column with a bar, with what is between columns, and what the number and the start of a fact need beside them.
+_BAR_COLUMN, _BESIDE = _BAR_CELLS + 7, 24
+_FACT_CELLS = 16
+# All columns of the changes.
+_CHANGES = 64
 # Control characters, which a terminal would obey; marks that turn the direction of what follows; halves of characters.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # Moves below half a point of a percent, and the same answer, are not worth a row.
@@ -23,37 +28,45 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def attention_table(answer: Answer, *, supporting: frozenset[int] = frozenset()) -> Table:
+def attention_table(answer: Answer, *, width: int | None = None, supporting: frozenset[int] = frozenset()) -> Table:
     """The story, a fact a row, with the attention of each pass as a bar and a percentage beside it.
 
-    `supporting` facts (0-based) are marked, where they are known.
+    Where `width`, the terminal's, is too small for the bars, the percentages stand alone. `supporting` facts (0-based)
+    are marked, where they are known.
     """
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("", justify="right", style="dim")
-    table.add_column("fact", overflow="fold")
-    for t in range(len(answer.attention)):
-        table.add_column(f"pass {t + 1}", min_width=_BAR_CELLS + 5, no_wrap=True)
+    passes = len(answer.attention)
+    bars = width is None or width >= _BESIDE + _BAR_COLUMN * passes
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1) if bars else (0, 1, 0, 0))
+    table.add_column("", justify="right", style="dim", no_wrap=True)
+    table.add_column("fact", min_width=_FACT_CELLS, overflow="fold")
+    for t in range(passes):
+        if bars:
+            table.add_column(f"pass {t + 1}", min_width=_BAR_CELLS + 5, no_wrap=True)
+        else:
+            table.add_column(f"pass\n{t + 1}", justify="right", no_wrap=True)
     for i, fact in enumerate(answer.facts):
         shares = [gates[i] for gates in answer.attention]
         style = "bold" if max(shares) >= 0.1 else "dim"
         mark = f"{'*' if i in supporting else ' '}{i + 1}"
-        bars = (Text(f"{_bar(share):<{_BAR_CELLS}} {share:4.0%}", style="green") for share in shares)
-        table.add_row(mark, Text(printable(str(fact)), style=style), *bars)
+        cells = (Text(_share(share) if bars else f"{share:.0%}", style="green") for share in shares)
+        table.add_row(mark, Text(printable(str(fact)), style=style), *cells)
     return table
 
 
-def changes_table(explanation: Explanation, *, every: bool = False) -> Table:
+def changes_table(explanation: Explanation, *, width: int | None = None, every: bool = False) -> Table:
     """What the network answers to the changed stories, a change a row, and what is left of the answer's probability.
 
-    Changes that hardly move it share one row at the end, unless `every` is wanted.
+    Changes that hardly move it share one row at the end, unless `every` is wanted. `width` is as for `attention_table`.
     """
     original = explanation.answer.answer
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("what if", no_wrap=True, style="dim")
-    table.add_column("", overflow="fold")
+    bars = width is None or width >= _CHANGES
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1) if bars else (0, 1, 0, 0))
+    table.add_column("what if", no_wrap=bars, style="dim")
+    table.add_column("", min_width=_FACT_CELLS if bars else None, overflow="fold")
     table.add_column("answer", overflow="fold")
-    table.add_column(Text(f"p({printable(original)})"), min_width=_BAR_CELLS + 5, max_width=2 * _BAR_CELLS)
-    table.add_column("points", justify="right", no_wrap=True)
+    least, most = (_BAR_CELLS + 5, 2 * _BAR_CELLS) if bars else (len("100%"), len("at most"))
+    table.add_column(Text(f"p({printable(original)})"), min_width=least, max_width=most, overflow="fold")
+    table.add_column("points", min_width=len("points"), justify="right", no_wrap=True)
     quiet = [] if every else [c for c in explanation.changes if abs(c.move) < _SMALL and c.answer.answer == original]
     for change in explanation.changes:
         if change in quiet:
@@ -63,13 +76,15 @@ def changes_table(explanation: Explanation, *, every: bool = False) -> Table:
             change_name(change),
             Text(printable(facts_of(explanation, change)), style="bold" if differs else "dim"),
             Text(printable(change.answer.answer), style="bold red" if differs else ""),
-            Text(f"{_bar(change.original):<{_BAR_CELLS}} {change.original:4.0%}", style="red" if differs else "green"),
+            Text(_share(change.original) if bars else f"{change.original:.0%}", style="red" if differs else "green"),
             points(change.move),
         )
     if quiet:
         others = "each other" if len(quiet) < len(explanation.changes) else "each"
         most = max((c.move for c in quiet), key=abs)
-        table.add_row("without", Text(f"{others} fact", style="dim"), printable(original), "at most", points(most))
+        table.add_row(
+            "without", Text(f"{others} fact", style="dim"), Text(printable(original)), "at most", points(most)
+        )
     return table
 
 
@@ -97,6 +112,8 @@ def answer_line(answer: Answer) -> Text:
     return line.append(f"   then {printable(others)}", style="dim") if others else line
 
 
-def _bar(share: float) -> str:
+def _share(share: float) -> str:
+    """A bar and its percentage."""
     full, part = divmod(round(share * _BAR_CELLS * 8), 8)
-    return "█" * full + (_EIGHTHS[part] if part else "")
+    bar = "█" * full + (_EIGHTHS[part] if part else "")
+    return f"{bar:<{_BAR_CELLS}} {share:4.0%}"

@@ -6,7 +6,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast
@@ -25,6 +25,7 @@ from dmnplus.model import DMN
 from dmnplus.model.ensemble import NOT_CLASSES, Ensemble
 from dmnplus.training.batched import train_together
 from dmnplus.training.checkpoint import (
+    CHECKPOINT,
     CONFIG,
     FORMAT,
     METRICS,
@@ -132,12 +133,18 @@ def train_runs(
                 for done in ended:
                     if done.error:
                         failed[done.folder] = done.error
+    except DataError:
+        for job in jobs:
+            _clear(job)
+        raise
     finally:
         for job in jobs:
             publish(job, failed)
     trained = [job for job in jobs if any(folder not in failed for folder in _start_folders(job))]
     records = [finish(job, device) for job in trained]
     if len(trained) < len(jobs):
+        for job in jobs:
+            _clear(job)
         raise DataError("; ".join(f"{folder}: {error}" for folder, error in failed.items()))
     return records
 
@@ -238,6 +245,20 @@ def publish(job: Job, failed: Mapping[Path, str]) -> None:
     else:
         write_whole(job.folder / WEIGHTS, (best / WEIGHTS).read_bytes())
     write_json(job.folder / RUN, {**record, "starts": {name: _start_summary(s) for name, s in starts.items()}})
+
+
+def _clear(job: Job) -> None:
+    """Remove what a run that failed has written, where no epoch of it has ended: its folder is free for another."""
+    folders = _start_folders(job)
+    if any((folder / name).exists() for folder in folders for name in (WEIGHTS, METRICS, CHECKPOINT)):
+        return
+    for folder in (folder for folder in folders if (folder / RUN).exists()):
+        for name in (CONFIG, VOCABULARY, RUN, *([PICTURES] if job.pictures else [])):
+            (folder / name).unlink(missing_ok=True)
+    for folder in (*folders, job.folder):
+        # What somebody else put there keeps it.
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _join(starts: Sequence[Path], folder: Path) -> None:
@@ -381,6 +402,9 @@ def starts_of(job: Job, threads: int, resume: bool, device: str = "cpu", share: 
     training = encode(splits.training, vocabulary, last_facts=last_facts, pictures=job.pictures)
     _check_answers(splits.training, training, job.config)
     validation = encode(splits.validation, vocabulary, last_facts=last_facts, pictures=job.pictures)
+    if _lost(validation, job.config).all():
+        # Which would have no loss, and so the best of all.
+        raise DataError(f"{splits.name}: no answer to validate on is among those of training; give more questions")
     pictures = job.pictures.format if job.pictures else None
     origin = job.origin.record if job.origin else None
     for i, folder in enumerate(_start_folders(job)):
@@ -469,8 +493,7 @@ FEWEST_NAMES = 8
 def _check_answers(examples: Sequence[Example], questions: Questions, config: Config) -> None:
     """Raises `DataError` for training questions that have no answer to learn: names that nothing stands for."""
     by_word = config.model.answer == "words"
-    lost_N = (questions.answer_words_NL[:, 0] if by_word else questions.answers_N) == NO_ANSWER
-    lost = [example for example, none in zip(examples, lost_N.tolist(), strict=True) if none]
+    lost = [example for example, none in zip(examples, _lost(questions, config).tolist(), strict=True) if none]
     if lost:
         answer = " ".join(lost[0].answer)
         hint = "" if by_word or len(lost[0].answer) == 1 else ", or decode it with --set model.answer=words"
@@ -478,6 +501,12 @@ def _check_answers(examples: Sequence[Example], questions: Questions, config: Co
             f"{lost[0].source}: with data.anonymous_names the answer {answer!r} cannot be learnt (nor those of "
             f"{len(lost) - 1} more questions): its name is not in the story, or not alone{hint}"
         )
+
+
+def _lost(questions: Questions, config: Config) -> torch.Tensor:
+    """Which questions have an answer that the network cannot give, [N]; they carry no loss."""
+    by_word = config.model.answer == "words"
+    return (questions.answer_words_NL[:, 0] if by_word else questions.answers_N) == NO_ANSWER
 
 
 def _start_folders(job: Job) -> list[Path]:

@@ -108,7 +108,7 @@ class TrainingConfig:
     dropout_after: int = 0
     """Epochs without any dropout at first, in which what a start holds faintly can be found."""
     word_dropout: float = 0.0
-    """A word that occurs n times is read as unknown with probability d / (d + n); 0 leaves the unknown untrained."""
+    """A word that n distinct sentences and questions have is read as unknown with probability d / (d + n); 0: never."""
 
     def __post_init__(self) -> None:
         for name in ("batch", "epochs", "patience"):
@@ -263,7 +263,11 @@ class Trainer:
         number = len(self.history) + 1
         rate = rate_after(self.config, number - 1)
         if not (loss < float("inf") and validation_loss < float("inf")):
-            raise DataError(f"the loss is no longer a number in epoch {number}; lower training.rate (now {rate:g})")
+            # Where an epoch has ended, its model stays, and belongs to this rate.
+            place = ", and give another --out" if self.history else ""
+            raise DataError(
+                f"the loss is no longer a number in epoch {number}; lower training.rate (now {rate:g}){place}"
+            )
         best = not self.history or validation_loss < self.result.validation_loss
         self.history.append(Epoch(number, loss, validation_loss, validation_error, rate, seconds, best))
         self._save(best)
