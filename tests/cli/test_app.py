@@ -70,9 +70,9 @@ def test_version(dmnplus):
     ("arguments", "message"),
     [
         (["train", "babi", "--task", "21"], "it takes numbers from 1 to 20"),
-        (["settings", "--task", "21"], "less than or equal to 20"),
-        (["settings", "--task", "0"], "greater than or equal to 1"),
-        (["eval", "nowhere", "--task", "33"], "less than or equal to 20"),
+        (["settings", "--task", "21"], "--task"),
+        (["settings", "--task", "0"], "--task"),
+        (["eval", "nowhere", "--task", "33"], "--task"),
         (
             ["train", "babi", "--task", "1", "--train", "generated:5"],
             "no answer to validate on is among those of training",
