@@ -238,11 +238,8 @@ def _read(
     named = f"bAbI task{'s' * (len(tasks) > 1)} {','.join(str(number) for number in tasks)}"
     if data is not None and source:
         return [e for number in tasks for e in read_source(data, number, split="test")], f"{named}, {data}"
-    archive, split, language = (
-        find_babi(Path(data) if data else None),
-        split or "test",
-        language or trained_language(run),
-    )
+    archive = find_babi(Path(data) if data else None)
+    split, language = split or "test", language or trained_language(run)
     described = f"{named}, {language}, {split} file{'s' * (len(tasks) > 1)}"
     return [e for number in tasks for e in read_babi(archive, number, split, language)], described
 

@@ -89,6 +89,12 @@ def _trained_on(record: dict[str, Any]) -> str:
     return f"{record['data']} ({pictures['backbone']} at {pictures['size']}, {grid})"
 
 
+def best_epoch(record: dict[str, Any]) -> str:
+    """The best epoch of a run, of how many; an ensemble's are those of its starts, added up, as its seconds are."""
+    fit = record["fit"]
+    return f"{fit['best_epoch']} of {fit['epochs']}{' in all' if 'ensemble' in record else ''}"
+
+
 def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
     from dmnplus.config import differences
     from dmnplus.training.transfer import begun_with
@@ -103,8 +109,7 @@ def _row(record: dict[str, Any]) -> tuple[tuple[Any, ...], list[str]]:
         f"{record['test']['error']:.1%}" if "test" in record else "no questions",
         f"{min(errors):.1%} to {max(errors):.1%} ({len(errors)})" if errors else "",
         str(record["seed"]) if "ensemble" not in record else "all",
-        # An ensemble's are those of its starts, added up, as its seconds are.
-        f"{fit['best_epoch']} of {fit['epochs']}{' in all' if 'ensemble' in record else ''}",
+        best_epoch(record),
         f"{fit['seconds']:.0f} s, {record['threads']} thread{'s' * (record['threads'] != 1)}",
     ]
     number = record["data"].removeprefix("babi/").partition(" ")[0]

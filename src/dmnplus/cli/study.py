@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-
-from dmnplus.data.example import DataError
 
 
 def study(
@@ -27,7 +24,7 @@ def study(
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
     from dmnplus.cli.progress import watching
     from dmnplus.studies import STUDIES
-    from dmnplus.studies.page import write_index, write_page, write_record
+    from dmnplus.studies.page import require_matplotlib, write_index, write_page, write_record
     from dmnplus.studies.running import label, run_study
 
     if name is None:
@@ -37,8 +34,7 @@ def study(
     if name != "all" and name not in STUDIES:
         raise ValueError(f"unknown study {name!r}; there are {', '.join(STUDIES)}, and all")
     # Not after minutes of training.
-    if find_spec("matplotlib") is None:
-        raise DataError('the figures of studies are drawn by matplotlib; install it: pip install "dmnplus[report]"')
+    require_matplotlib()
     console = Console()
     for chosen in STUDIES.values() if name == "all" else [STUDIES[name]]:
         if not page:

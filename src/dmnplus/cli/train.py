@@ -22,6 +22,7 @@ from dmnplus.cli.picture_data import (
     require_photos,
     splits_without_pictures,
 )
+from dmnplus.cli.results import best_epoch
 from dmnplus.cli.sources import babi_splits, joint_splits, paper_splits, parse_tasks
 from dmnplus.data.example import DataError, Splits, iter_pictures
 from dmnplus.data.own import KINDS_OF_FILE, iter_contradictions, own_splits, require, shared_stories
@@ -377,7 +378,7 @@ def results_table(runs: list[str], records: list[dict[str, Any]]) -> Table:
         table.add_row(
             Text(run),
             str(record["seed"]) if "ensemble" not in record else f"{record['ensemble']} starts",
-            f"{fit['best_epoch']} of {fit['epochs']}{' in all' if 'ensemble' in record else ''}",
+            best_epoch(record),
             f"{fit['seconds']:.0f} s",
             f"{fit['validation_loss']:.4f}",
             f"{fit['validation_error']:.1%}",

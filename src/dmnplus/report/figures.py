@@ -70,27 +70,19 @@ def ablation_figure(starts: Sequence[Start], figure: Figure) -> None:
     places = range(len(ABLATION))
     # Tasks for which the paper names no figure for a variant leave both means.
     tasks = [task for task in common if all(task in columns[variant].errors for variant in ABLATION)]
-    means = (
-        []
-        if not tasks
-        else [
-            ([100 * mean(ours[task, v].best.test_error for task in tasks) for v in ABLATION], _OURS, "ours", -0.2),
-            ([100 * mean(columns[v].errors[task] for task in tasks) for v in ABLATION], _PAPER, "paper", 0.2),
-        ]
-    )
-    for values, colour, label, shift in means:
-        bars = axes.bar([place + shift for place in places], values, width=0.38, color=colour, label=label)
-        axes.bar_label(bars, fmt="%.1f", padding=2)
     axes.set_xticks(list(places), [columns[variant].title for variant in ABLATION])
     axes.set_ylabel("mean test error, %")
-    named = (
-        f"tasks {', '.join(map(str, tasks))}"
-        if tasks
-        else "no task with published figures has been trained with all four"
-    )
-    axes.set_title(named, loc="left")
-    if tasks:
-        axes.legend(frameon=False)
+    if not tasks:
+        axes.set_title("no task with published figures has been trained with all four", loc="left")
+        return
+    axes.set_title(f"tasks {', '.join(map(str, tasks))}", loc="left")
+    for values, colour, label, shift in (
+        ([100 * mean(ours[task, v].best.test_error for task in tasks) for v in ABLATION], _OURS, "ours", -0.2),
+        ([100 * mean(columns[v].errors[task] for task in tasks) for v in ABLATION], _PAPER, "paper", 0.2),
+    ):
+        bars = axes.bar([place + shift for place in places], values, width=0.38, color=colour, label=label)
+        axes.bar_label(bars, fmt="%.1f", padding=2)
+    axes.legend(frameon=False)
 
 
 def svg(draw: Callable[[Sequence[Start], Figure], None], starts: Sequence[Start]) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,22 @@ def index(studies: Mapping[str, Study], records: Path) -> str:
     return "\n".join([*lines, ""])
 
 
+def require_matplotlib() -> None:
+    """Raises `DataError` that says what to install, where figures cannot be drawn."""
+    try:
+        import_module("matplotlib")
+    except ImportError:
+        problem = 'the figures of studies are drawn by matplotlib; install it: pip install "dmnplus[report]"'
+        raise DataError(problem) from None
+
+
 def draw(study: Study, results: Results, path: Path) -> None:
     """Write the figure as SVG, the same file for the same numbers and the same matplotlib."""
-    try:
-        from matplotlib import rc_context
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise DataError('figures are drawn by matplotlib; install it: pip install "dmnplus[report]"') from None
+    require_matplotlib()
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     with rc_context({"svg.hashsalt": "dmnplus", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(2 * _HALF_WIDTH, _HEIGHT), layout="constrained")
         FigureCanvasSVG(figure)
