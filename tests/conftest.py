@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import random
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+# Figures of tests are those of float32, on every machine; what the matrix unit gives is tested by itself.
+os.environ["DMNPLUS_MATRIX_UNIT"] = "0"
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +22,21 @@ def fixed_seeds() -> None:
         numpy.random.seed(0)
     if torch := sys.modules.get("torch"):
         torch.manual_seed(0)
+
+
+@pytest.fixture
+def matrix_unit() -> Iterator[None]:
+    """Products on the matrix unit, in this process; skips the test where the processor has none."""
+    from dmnplus import kernels
+
+    try:
+        found = kernels.use_matrix_unit(True)
+    except kernels.KernelUnavailableError as error:
+        pytest.skip(f"no compiled kernels: {error}")
+    if not found:
+        pytest.skip("this processor has no matrix unit")
+    yield
+    kernels.use_matrix_unit(False)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from benchmarks.baseline import FUSIONS, Fusion, assert_parity, baseline_batch, copy_weights
+from benchmarks.baseline import FUSIONS, MATRIX_UNIT_TOLERANCE, Fusion, assert_parity, baseline_batch, copy_weights
 from benchmarks.workload import Shape, baseline_network, batch_of, our_network
 
 
@@ -19,6 +19,14 @@ def test_baseline_is_the_same_network(shape: Shape, ragged: bool, fusion: Fusion
     ours, baseline = our_network(shape), baseline_network(shape, fusion=fusion)
     copy_weights(ours, baseline)
     assert_parity(ours, baseline, batch_of(shape, ragged=ragged))
+
+
+@pytest.mark.parametrize("ragged", [False, True])
+def test_so_it_is_on_the_matrix_unit(matrix_unit, ragged: bool):
+    shape = Shape(facts=17, batch=16, hidden=80)
+    ours, baseline = our_network(shape), baseline_network(shape)
+    copy_weights(ours, baseline)
+    assert_parity(ours, baseline, batch_of(shape, ragged=ragged), tolerance=MATRIX_UNIT_TOLERANCE)
 
 
 def test_parity_notices_another_weight():

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,6 +37,51 @@ def test_opcheck(cpu):
     torch.library.opcheck(torch.ops.dmnplus.attention_gate_forward.default, (*inputs, mask, True))
     del inputs[2]
     torch.library.opcheck(torch.ops.dmnplus.attention_gate_half_forward.default, (*inputs, mask))
+
+
+def test_the_matrix_unit_is_used_where_there_is_one(cpu):
+    x, weight, bias = torch.randn(40, 80), torch.randn(50, 80), torch.randn(50)
+    with torch.no_grad():
+        vector = kernels.linear(x, weight, bias)
+        found = kernels.use_matrix_unit(True)
+        matrix = kernels.linear(x, weight, bias)
+    assert not kernels.use_matrix_unit(False)
+    if found:
+        # Bits that only one of them keeps.
+        assert not torch.equal(matrix, vector)
+        torch.testing.assert_close(matrix, vector, rtol=1e-4, atol=1e-4)
+    elif sys.platform == "linux":
+        assert "amx_bf16" not in Path("/proc/cpuinfo").read_text(), "this processor has a matrix unit"
+
+
+def test_the_matrix_unit_in_the_environment(cpu, monkeypatch):
+    found = kernels.use_matrix_unit(True)
+    for chosen, wanted in (("1", found), ("0", False)):
+        monkeypatch.setenv("DMNPLUS_MATRIX_UNIT", chosen)
+        monkeypatch.setattr(_build, "_library", None)
+        assert kernels.matrix_unit() == wanted
+    monkeypatch.setenv("DMNPLUS_MATRIX_UNIT", "off")
+    monkeypatch.setattr(_build, "_library", None)
+    with pytest.raises(ValueError, match="DMNPLUS_MATRIX_UNIT is 'off', but must be 0 or 1"):
+        kernels.gru(*cases.gru_inputs(1, 2, 3, 8))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+def test_opcheck_of_a_linear_layer(cpu, matrix_unit):
+    arguments = [torch.randn(2, 5, 8), torch.randn(2, 6, 8), torch.randn(2, 6)]
+    torch.library.opcheck(torch.ops.dmnplus.linear_backward.default, (torch.randn(2, 5, 6), *arguments[:2]))
+    torch.library.opcheck(
+        torch.ops.dmnplus.linear_forward.default, tuple(tensor.requires_grad_() for tensor in arguments)
+    )
+
+
+def test_vmap_of_a_linear_layer(cpu, matrix_unit):
+    x, weights, bias = torch.randn(3, 4, 8), torch.randn(2, 6, 8, requires_grad=True), torch.randn(6)
+    together = vmap(lambda w: kernels.linear(x, w, bias))(weights)
+    alone = torch.stack([kernels.linear(x, w, bias) for w in weights])
+    torch.testing.assert_close(together, alone)
+    grads = [torch.autograd.grad(y.square().sum(), weights)[0] for y in (together, alone)]
+    torch.testing.assert_close(*grads)
 
 
 def test_opcheck_of_the_episodes(cpu):

@@ -19,7 +19,14 @@ from dmnplus.kernels.episodes import reference as episodes_reference
 from dmnplus.kernels.gru import reference as gru_reference
 from tests.kernels import cases
 
-pytestmark = pytest.mark.usefixtures("cpu")
+pytestmark = pytest.mark.usefixtures("cpu", "unit")
+
+
+@pytest.fixture(params=["vector", "matrix"])
+def unit(request, cpu):
+    """All of it in vector registers, and on the matrix unit of a processor that has one."""
+    if request.param == "matrix":
+        request.getfixturevalue("matrix_unit")
 
 
 def differentiate(output: Tensor, grad: Tensor, **inputs: Tensor) -> dict[str, Tensor]:
@@ -121,6 +128,40 @@ def check_episodes(*inputs: Any) -> None:
     cases.assert_close("last memory", memory, wanted_memory)
     cases.assert_close("attention", attention, wanted_attention)
     assert (attention[:, ~inputs[5]] == 0).all(), "a masked fact has attention"
+
+
+def check_linear(x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    x32, x64 = x.detach().requires_grad_(), leaf(x, torch.float64)
+    w32, w64, b32, b64 = leaf(weight), leaf(weight, torch.float64), leaf(bias), leaf(bias, torch.float64)
+    cases.poison_memory()
+    y, wanted = kernels.linear(x32, w32, b32), nn.functional.linear(x64, w64, b64)
+    cases.assert_close("linear", y, wanted)
+    with torch.no_grad():
+        cases.poison_memory()
+        cases.assert_close("linear", kernels.linear(x, weight, bias), wanted)
+    grad = torch.randn(y.shape)
+    found = differentiate(y, grad, x=x32, weight=w32, bias=b32)
+    expected = differentiate(wanted, grad.double(), x=x64, weight=w64, bias=b64)
+    for name in found:
+        cases.assert_close(f"grad of {name}", found[name], expected[name])
+
+
+@pytest.mark.parametrize("rows", [(0,), (1,), (2, 3), (33,), (5, 40), (1000,)])
+@pytest.mark.parametrize(("K", "N"), [(3, 8), (7, 20), (33, 5), (80, 480)])
+def test_linear(rows, K, N):
+    check_linear(torch.randn(*rows, K), torch.randn(N, K) / K**0.5, torch.randn(N))
+    # Neither the rows nor the weights lie in one piece.
+    check_linear(torch.randn(*rows, 2 * K)[..., K:], torch.randn(K, N).t() / K**0.5, torch.randn(2 * N)[::2])
+
+
+@torch.no_grad()
+def test_neighbours_and_threads_change_nothing_in_a_linear_layer():
+    x, weight, bias = torch.randn(300, 80), torch.randn(240, 80), torch.randn(240)
+    together = kernels.linear(x, weight, bias)
+    for count in (1, 2, 3, 7, 17, 100):
+        assert torch.equal(kernels.linear(x[:count], weight, bias), together[:count])
+    torch.set_num_threads(3)
+    assert torch.equal(kernels.linear(x, weight, bias), together)
 
 
 # Two groups: one runs forward and one backward.

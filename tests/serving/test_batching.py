@@ -56,6 +56,11 @@ def test_batched_and_alone_are_equal_to_the_last_bit(settings: dict[str, Any]):
         assert together == alone
 
 
+def test_so_it_is_on_the_matrix_unit(matrix_unit):
+    for settings in ({}, {"hidden": 80}, {"answer": "words"}):
+        test_batched_and_alone_are_equal_to_the_last_bit(settings)
+
+
 def test_so_it_is_with_pictures(picture_model: ServedModel, tmp_path: Path):
     pictures = []
     for i, colour in enumerate(("red", "green", "blue", "white")):

@@ -75,6 +75,10 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, step: int, con
     assert without_time[0] == without_time[1]
 
 
+def test_so_it_is_on_the_matrix_unit(tmp_path: Path, matrix_unit):
+    test_resumed_equals_uninterrupted_bit_for_bit(tmp_path, 2, CONFIG)
+
+
 def test_resume_undoes_weights_saved_before_a_kill(tmp_path: Path):
     first = trainer(tmp_path / "run")
     with pytest.raises(Killed):

@@ -4,11 +4,12 @@ For inference, all passes of the paper's episodic memory are one operator as wel
 """
 
 from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend, takes_cpu
-from dmnplus.kernels._build import KernelUnavailableError
+from dmnplus.kernels._build import KernelUnavailableError, matrix_unit, use_matrix_unit
 from dmnplus.kernels.attention_gate import attention_gate, attention_gate_half
 from dmnplus.kernels.attention_gru import attention_gru
 from dmnplus.kernels.episodes import episodes
 from dmnplus.kernels.gru import gru
+from dmnplus.kernels.linear import linear
 
 __all__ = [
     "BACKENDS",
@@ -20,6 +21,9 @@ __all__ = [
     "episodes",
     "get_backend",
     "gru",
+    "linear",
+    "matrix_unit",
     "set_backend",
     "takes_cpu",
+    "use_matrix_unit",
 ]

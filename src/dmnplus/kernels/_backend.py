@@ -156,3 +156,9 @@ def _cpu_available() -> bool:
     if _cpu_found is None:
         _cpu_found = _loads(_build.load)
     return _cpu_found
+
+
+@torch.compiler.assume_constant_result
+def uses_matrix_unit() -> bool:
+    """Whether the compiled kernels, which there are, multiply on the processor's matrix unit."""
+    return _build.matrix_unit()

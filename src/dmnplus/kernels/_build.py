@@ -19,12 +19,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 _LOGGER = logging.getLogger("dmnplus.kernels")
 _FOLDER = Path(__file__).parent
-_UNITS = ("gru/cpu.cpp", "attention_gru/cpu.cpp", "attention_gate/cpu.cpp", "episodes/cpu.cpp")
+_UNITS = ("gru/cpu.cpp", "attention_gru/cpu.cpp", "attention_gate/cpu.cpp", "episodes/cpu.cpp", "linear/cpu.cpp")
 _FUNCTIONS = (
     "dmnplus_gru_forward",
     "dmnplus_gru_backward",
@@ -35,10 +36,13 @@ _FUNCTIONS = (
     "dmnplus_attention_gate_half_forward",
     "dmnplus_attention_gate_half_backward",
     "dmnplus_episodes",
+    "dmnplus_linear_forward",
+    "dmnplus_linear_backward",
+    "dmnplus_matrix_unit",
 )
 # Products and sums are fused where the source says so and nowhere else: else a row's result would depend on the height
 # of the tile that it is computed in.
-_COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=off", "-fPIC", "-shared")
+_COMMON = ("-std=c++17", "-O3", "-fno-math-errno", "-ffp-contract=off", "-fPIC")
 # Tried in order: a compiler may come without OpenMP, or may not know the processor.
 _VARIANTS = (("-march=native", "-fopenmp"), ("-march=native", "-pthread"), ("-pthread",))
 
@@ -46,6 +50,7 @@ _HOUR = 3600
 
 _lock = threading.Lock()
 _library: ctypes.CDLL | None = None
+_matrix_unit = False
 
 
 class KernelUnavailableError(RuntimeError):
@@ -57,13 +62,40 @@ def load() -> ctypes.CDLL:
 
     Raises `KernelUnavailableError` without a C++ compiler or where the compiler fails.
     """
-    global _library
+    global _library, _matrix_unit
     if _library is not None:
         return _library
     with _lock:
         if _library is None:
-            _library = _load()
+            library = _load()
+            _matrix_unit = _choose(library, wants_matrix_unit())
+            _library = library
     return _library
+
+
+def matrix_unit() -> bool:
+    """Whether the library's products go to the processor's matrix unit."""
+    load()
+    return _matrix_unit
+
+
+def use_matrix_unit(wanted: bool) -> bool:
+    """Choose whether they do, where there is one; returns whether they do now."""
+    global _matrix_unit
+    _matrix_unit = _choose(load(), wanted)
+    return _matrix_unit
+
+
+def wants_matrix_unit() -> bool:
+    """What DMNPLUS_MATRIX_UNIT says; raises `ValueError` where that is neither 0 nor 1."""
+    chosen = os.environ.get("DMNPLUS_MATRIX_UNIT", "1")
+    if chosen not in ("0", "1"):
+        raise ValueError(f"DMNPLUS_MATRIX_UNIT is {chosen!r}, but must be 0 or 1")
+    return chosen == "1"
+
+
+def _choose(library: ctypes.CDLL, wanted: bool) -> bool:
+    return bool(library.dmnplus_matrix_unit(b"1" if wanted else b"0", None))
 
 
 def cache_folder() -> Path:
@@ -173,20 +205,28 @@ def _open(path: Path) -> ctypes.CDLL:
 
 def _build(compiler: list[str], folder: Path, stem: str) -> Path:
     # The first answer waits for it.
-    _LOGGER.warning("building the CPU kernels with %s, once, into %s; this takes some seconds", compiler[0], folder)
+    _LOGGER.warning("building the CPU kernels with %s, once, into %s; this takes half a minute", compiler[0], folder)
     with tempfile.TemporaryDirectory(prefix=f"{stem}-", dir=folder) as temporary:
         errors = ""
         for variant in _VARIANTS:
+            command = [*compiler, *_COMMON, *variant, f"-I{_FOLDER / 'cpu'}"]
+            parts = {str(_FOLDER / unit): str(Path(temporary) / f"{i}.o") for i, unit in enumerate(_UNITS)}
             built = Path(temporary) / "kernels.so"
-            units = [str(_FOLDER / unit) for unit in _UNITS]
-            command = [*compiler, *_COMMON, *variant, f"-I{_FOLDER / 'cpu'}", *units, "-o", str(built)]
-            run = subprocess.run(command, capture_output=True, text=True, check=False)
-            if run.returncode == 0:
+            # Side by side, since they take tens of seconds one after the other.
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                runs = list(pool.map(_compile, [[*command, "-c", unit, "-o", part] for unit, part in parts.items()]))
+            if all(run.returncode == 0 for run in runs):
+                runs = [_compile([*command, "-shared", *parts.values(), "-o", str(built)])]
+            errors = "".join(run.stderr for run in runs)
+            if all(run.returncode == 0 for run in runs):
                 path = folder / f"{stem}-{_bytes_digest(built)}.so"
                 built.replace(path)
                 return path
-            errors = run.stderr
     raise KernelUnavailableError(f"{compiler[0]} could not build the CPU kernels:\n{errors[-2000:]}")
+
+
+def _compile(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 @contextmanager

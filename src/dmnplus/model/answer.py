@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from dmnplus.kernels import linear
 from dmnplus.model.initialisation import xavier, zeros
 
 # Answers are scored against classes or words; this one has neither, and carries no loss.
@@ -49,7 +50,7 @@ class ClassAnswer(nn.Module):
         answer_words_BL: Int[Tensor, "B L"],
         names_BM: Bool[Tensor, "B M"] | None = None,
     ) -> Float[Tensor, "B A"]:
-        return _only_present(nn.functional.linear(qm_BK, self.weight, self.bias), names_BM, 0)
+        return _only_present(linear(qm_BK, self.weight, self.bias), names_BM, 0)
 
     @staticmethod
     def losses(
@@ -63,7 +64,7 @@ class ClassAnswer(nn.Module):
         self, qm_BK: Float[Tensor, "B K"], top: int, names_BM: Bool[Tensor, "B M"] | None = None
     ) -> list[list[Ranked]]:
         """The `top` most probable answers of each question, best first."""
-        logits_BA = _only_present(nn.functional.linear(qm_BK, self.weight, self.bias), names_BM, 0)
+        logits_BA = _only_present(linear(qm_BK, self.weight, self.bias), names_BM, 0)
         best = torch.softmax(logits_BA, dim=-1).topk(min(top, logits_BA.shape[-1]), dim=-1)
         return [
             # A name that the story does not have is no answer at all.
@@ -86,8 +87,14 @@ class WordAnswer(nn.Module):
         self.bias = zeros(words)
 
     def _step(self, words_B: Tensor, h_BK: Tensor) -> tuple[Tensor, Tensor]:
-        h_BK = self.cell(nn.functional.embedding(words_B, self.embedding), h_BK)
-        return nn.functional.linear(h_BK, self.weight, self.bias), h_BK
+        # As the cell itself does, but that a row gives the same whatever rows are beside it.
+        x_BK = linear(nn.functional.embedding(words_B, self.embedding), self.cell.weight_ih, self.cell.bias_ih)
+        x_r, x_u, x_n = x_BK.chunk(3, dim=-1)
+        h_r, h_u, h_n = linear(h_BK, self.cell.weight_hh, self.cell.bias_hh).chunk(3, dim=-1)
+        u_BK = torch.sigmoid(x_u + h_u)
+        candidate_BK = torch.tanh(x_n + torch.sigmoid(x_r + h_r) * h_n)
+        h_BK = candidate_BK + u_BK * (h_BK - candidate_BK)
+        return linear(h_BK, self.weight, self.bias), h_BK
 
     def forward(
         self,

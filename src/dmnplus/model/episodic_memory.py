@@ -13,7 +13,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru, episodes, takes_cpu
+from dmnplus.kernels import attention_gate, attention_gate_half, attention_gru, episodes, linear, takes_cpu
 from dmnplus.model.initialisation import xavier, zeros
 
 Episode = Literal["attention_gru", "soft_attention", "sum", "sum_and_mean"]
@@ -166,7 +166,7 @@ class AttentionGRU(nn.Module):
 
     def project(self, f_BFH: Float[Tensor, "B F H"]) -> Float[Tensor, "B F _"]:
         """What the recurrence needs of the facts, the same in every pass."""
-        return nn.functional.linear(f_BFH, self.input_weight, self.input_bias)
+        return linear(f_BFH, self.input_weight, self.input_bias)
 
     def forward(
         self, x_BF2H: Float[Tensor, "B F _"], g_BF: Float[Tensor, "B F"], mask_BF: Bool[Tensor, "B F"]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from dmnplus.kernels import gru
+from dmnplus.kernels import gru, linear
 from dmnplus.model.initialisation import xavier, zeros
 
 
@@ -31,7 +31,7 @@ class GRU(nn.Module):
 
     def project(self, x_XI: Float[Tensor, "*X I"]) -> Float[Tensor, "*X K"]:
         """What the recurrences need of the inputs, all directions side by side: one product, its bias within."""
-        return nn.functional.linear(x_XI, self.input_weight.flatten(0, 1), self.input_bias.flatten())
+        return linear(x_XI, self.input_weight.flatten(0, 1), self.input_bias.flatten())
 
     def scan(self, x_BFK: Float[Tensor, "B F K"], mask_BF: Bool[Tensor, "B F"]) -> Float[Tensor, "G B F H"]:
         """States from projected inputs."""

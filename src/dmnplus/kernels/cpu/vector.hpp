@@ -12,6 +12,8 @@ namespace dmnplus {
 
 #define DMNPLUS_UNROLL _Pragma("GCC unroll 16")
 #define DMNPLUS_INLINE static inline __attribute__((always_inline))
+// For lambdas: a product that a call could reach would leave the registers.
+#define DMNPLUS_INLINED __attribute__((always_inline))
 
 #if defined(__AVX512F__)
 
@@ -117,6 +119,16 @@ DMNPLUS_INLINE void pin(V& a) {
 
 DMNPLUS_INLINE V zero() { return set1(0.0f); }
 
+// 1 / a to the last bit or so, for magnitudes within 2^+-100: a division takes several times as long.
+DMNPLUS_INLINE V inverse(V a) {
+#if defined(__AVX512F__)
+  const V guess = _mm512_rcp14_ps(a);
+  return fma(guess, fnma(guess, a, set1(1.0f)), guess);
+#else
+  return set1(1.0f) / a;
+#endif
+}
+
 template <bool TAIL>
 DMNPLUS_INLINE V load_part(const float* p, int n) {
   if constexpr (TAIL) return load_first(p, n);
@@ -206,9 +218,23 @@ constexpr float TANH = -2.8853900817779268f;
 // 1 + exp(-a), of which the sigmoid is the inverse; t = SIGMOID * a.
 template <int N>
 DMNPLUS_INLINE void sigmoid_denominator(const V (&t)[N], V (&denominator)[N]) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+  // 2^t = 2^floor(t) * p(t - floor(t)) with a relative error below 2e-7, in fewer instructions than `exp2`.
+  constexpr int FLOOR = 9;
+  V f[N], p[N];
+  DMNPLUS_EACH p[i] = _mm512_min_ps(set1(40.0f), t[i]);
+  DMNPLUS_EACH f[i] = _mm512_reduce_ps(p[i], FLOOR);
+  DMNPLUS_EACH denominator[i] = fma(f[i], set1(1.8775767e-3f), set1(8.9893406e-3f));
+  DMNPLUS_EACH denominator[i] = fma(f[i], denominator[i], set1(5.5826318e-2f));
+  DMNPLUS_EACH denominator[i] = fma(f[i], denominator[i], set1(2.4015361e-1f));
+  DMNPLUS_EACH denominator[i] = fma(f[i], denominator[i], set1(6.9315308e-1f));
+  DMNPLUS_EACH denominator[i] = fma(f[i], denominator[i], set1(9.9999994e-1f));
+  DMNPLUS_EACH denominator[i] = _mm512_scalef_ps(denominator[i], p[i]) + set1(1.0f);
+#else
   Exp2<N> e;
   exp2(t, e);
   DMNPLUS_EACH denominator[i] = fma(e.scale[i], e.p[i], e.scale[i] + set1(1.0f));
+#endif
 }
 
 // tanh(a) = numerator / denominator, with the relative accuracy kept near zero; t = TANH * a.
