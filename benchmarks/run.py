@@ -24,7 +24,7 @@ import torch
 from rich.console import Console
 
 from benchmarks import goals, sections
-from benchmarks.baseline import FUSIONS, MATRIX_UNIT_TOLERANCE, assert_parity, copy_weights
+from benchmarks.baseline import FUSIONS, TOLERANCES, assert_parity, copy_weights
 from benchmarks.sections import Bench
 from benchmarks.timing import CLOCKS
 from benchmarks.workload import Shape, baseline_network, batch_of, our_network
@@ -119,13 +119,9 @@ def _check(bench: Bench) -> None:
         baseline = baseline_network(shape, bench.device, fusion=bench.fusion)
         copy_weights(ours, baseline)
         # Kernels for GPUs may multiply in TF32, with 10 bits of mantissa.
-        tolerance = 2e-2 if bench.device.type == "cuda" else MATRIX_UNIT_TOLERANCE if _matrix_unit() else 1e-4
+        tolerance = 2e-2 if bench.device.type == "cuda" else TOLERANCES[kernels.products()]
         assert_parity(ours, baseline, batch_of(shape, bench.device, ragged=True), tolerance=tolerance)
     bench.console.print("parity: ours and the baseline give the same logits, loss and gradients")
-
-
-def _matrix_unit() -> bool:
-    return kernels.takes_cpu(torch.empty(0)) and kernels.matrix_unit()
 
 
 def _machine(device: torch.device) -> dict[str, Any]:
@@ -138,7 +134,7 @@ def _machine(device: torch.device) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "dtype": "float32",
-        "our products": "bfloat16 x 3, on the matrix unit" if _matrix_unit() else "float32",
+        "our products": kernels.products(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

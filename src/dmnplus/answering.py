@@ -105,8 +105,9 @@ class QuestionAnswerer:
             return [], []
         casts = casts or [self.vocabulary.cast(example.facts, example.question) for example in examples]
         alone = not measured and self.model.rows_apart
-        batch = self._batch(examples, casts, pictures, row_step=1 if alone else ROW_STEP)
-        output = self.model(batch) if measured else self.model.read(batch).filled(ROW_STEP)
+        row_step, fact_step = (1, 1) if alone else (ROW_STEP, FACT_STEP)
+        batch = self._batch(examples, casts, pictures, row_step=row_step, fact_step=fact_step)
+        output = self.model(batch) if measured else self.model.read(batch).filled(row_step)
         attention_BPF = output.attention_PBF.cpu().transpose(0, 1)
         # What the batch was filled up with is left out.
         answers = [*map(self._answer, examples, casts, self.model.ranked(output, top), attention_BPF)]
@@ -114,13 +115,19 @@ class QuestionAnswerer:
         return answers, probabilities[: len(examples)]
 
     def _batch(
-        self, examples: Sequence[Example], casts: Sequence[Cast], pictures: Pictures | None, *, row_step: int
+        self,
+        examples: Sequence[Example],
+        casts: Sequence[Cast],
+        pictures: Pictures | None,
+        *,
+        row_step: int,
+        fact_step: int,
     ) -> Batch:
         """The questions, filled up to a multiple of rows and facts with what is computed in no time."""
         if missing := -len(examples) % row_step:
             short = Example(facts=examples[0].facts[:1], question=examples[0].question, answer=())
             examples, casts = [*examples, *[short] * missing], [*casts, *[casts[0]] * missing]
-        batch = self.encode(examples, casts=casts, pictures=pictures).whole(fact_step=FACT_STEP)
+        batch = self.encode(examples, casts=casts, pictures=pictures).whole(fact_step=fact_step)
         if batch.pictures is not None and len(batch.pictures) == 1:
             batch = replace(batch, pictures=batch.pictures.repeat(2, 1, 1, 1))
         return batch.to(self.model.device)

@@ -3,7 +3,7 @@
 For inference, all passes of the paper's episodic memory are one operator as well.
 """
 
-from dmnplus.kernels._backend import BACKENDS, backend, get_backend, set_backend, takes_cpu
+from dmnplus.kernels._backend import BACKENDS, backend, get_backend, products, set_backend, takes_cpu
 from dmnplus.kernels._build import KernelUnavailableError, matrix_unit, use_matrix_unit
 from dmnplus.kernels.attention_gate import attention_gate, attention_gate_half
 from dmnplus.kernels.attention_gru import attention_gru
@@ -23,6 +23,7 @@ __all__ = [
     "gru",
     "linear",
     "matrix_unit",
+    "products",
     "set_backend",
     "takes_cpu",
     "use_matrix_unit",

@@ -158,6 +158,11 @@ def _cpu_available() -> bool:
     return _cpu_found
 
 
+def products() -> str:
+    """What float32 matrices are multiplied as on the CPU: `float32`, or `bfloat16 x 3` on a matrix unit."""
+    return "bfloat16 x 3" if takes_cpu(torch.empty(0)) and uses_matrix_unit() else "float32"
+
+
 @torch.compiler.assume_constant_result
 def uses_matrix_unit() -> bool:
     """Whether the compiled kernels, which there are, multiply on the processor's matrix unit."""

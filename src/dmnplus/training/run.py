@@ -21,6 +21,7 @@ from dmnplus.data.names import find_names, find_rare, iter_words
 from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.data.vocabulary import Vocabulary
 from dmnplus.data.writing import remove_parts, write_whole
+from dmnplus.kernels import products
 from dmnplus.model import DMN
 from dmnplus.model.ensemble import NOT_CLASSES, Ensemble
 from dmnplus.training.batched import train_together
@@ -201,7 +202,9 @@ def _prepare(start: Start) -> Trainer:
 
 
 def _note(start: Start, fit: Fit) -> None:
-    write_json(start.folder / RUN, {**start.record, "finished": True, "fit": asdict(fit)})
+    # Of the machine that trained, which need not be the one that wrote the record.
+    multiplied = {"products": products()} if start.device == "cpu" else {}
+    write_json(start.folder / RUN, {**start.record, **multiplied, "finished": True, "fit": asdict(fit)})
 
 
 def build(

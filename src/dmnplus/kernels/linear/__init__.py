@@ -15,8 +15,9 @@ def linear(x_XK: Tensor, weight_NK: Tensor, bias_N: Tensor) -> Tensor:
     With the compiled kernels and no gradient wanted, a row gives the same to the last bit whatever rows are beside it.
     """
     if takes_cpu(x_XK, weight_NK, bias_N) and (not torch.is_grad_enabled() or uses_matrix_unit()):
-        rows_1RK = x_XK.reshape(1, x_XK.shape[:-1].numel(), x_XK.shape[-1])
-        return cpu.linear(rows_1RK, weight_NK[None], bias_N[None]).view(*x_XK.shape[:-1], weight_NK.shape[0])
+        N, K = weight_NK.shape
+        y_1RN = cpu.linear(x_XK.reshape(1, -1, K), weight_NK[None], bias_N[None])
+        return y_1RN.view(*x_XK.shape[:-1], N)
     return torch.nn.functional.linear(x_XK, weight_NK, bias_N)
 
 

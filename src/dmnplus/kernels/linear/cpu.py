@@ -14,6 +14,7 @@ from torch import Tensor
 from dmnplus.kernels._call import LIBRARY, define, fold, rows_contiguous, run, unfold
 
 _PACK = struct.Struct("=17q").pack
+_NO_GRADIENT = (0,) * 6
 
 
 def linear(x_GRK: Tensor, weight_GNK: Tensor, bias_GN: Tensor) -> Tensor:
@@ -21,38 +22,19 @@ def linear(x_GRK: Tensor, weight_GNK: Tensor, bias_GN: Tensor) -> Tensor:
     return _forward_op(x_GRK, weight_GNK, bias_GN)
 
 
-def _problem(x: Tensor, weight: Tensor, bias: Tensor | None, y: Tensor | None, *grads: Tensor) -> bytes:
-    """One `Linear` of cpu.cpp; `grads` are those of y, x, weight and bias."""
-    (G, R, K), N = x.shape, weight.shape[1]
-    grad_y, *others = grads or (None,) * 4
-    return _PACK(
-        G,
-        R,
-        K,
-        N,
-        torch.get_num_threads(),
-        x.data_ptr(),
-        *x.stride()[:2],
-        weight.data_ptr(),
-        _pointer(bias),
-        _pointer(y),
-        *((0, 0, 0) if grad_y is None else (grad_y.data_ptr(), *grad_y.stride()[:2])),
-        *map(_pointer, others),
-    )
-
-
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
-
-
 def _output(x: Tensor, weight: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:2], weight.shape[1])
+    (G, R, _), N = x.shape, weight.shape[1]
+    return x.new_empty(G, R, N)
 
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     x, weight, bias = rows_contiguous(x), weight.contiguous(), bias.contiguous()
-    y = _output(x, weight)
-    run("dmnplus_linear_forward", _problem(x, weight, bias, y))
+    (G, R, K), N = x.shape, weight.shape[1]
+    y = x.new_empty(G, R, N)
+    # In one piece, as this is called where one question is answered: `Linear` of cpu.cpp.
+    group, row, _ = x.stride()
+    pointers = x.data_ptr(), group, row, weight.data_ptr(), bias.data_ptr(), y.data_ptr()
+    run("dmnplus_linear_forward", _PACK(G, R, K, N, torch.get_num_threads(), *pointers, *_NO_GRADIENT))
     return y
 
 
@@ -62,8 +44,11 @@ def _gradients(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor,
 
 def _backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     grad, x, weight = rows_contiguous(grad), rows_contiguous(x), weight.contiguous()
+    (G, R, K), N = x.shape, weight.shape[1]
     found = _gradients(grad, x, weight)
-    run("dmnplus_linear_backward", _problem(x, weight, None, None, grad, *found))
+    pointers = x.data_ptr(), *x.stride()[:2], weight.data_ptr(), 0, 0, grad.data_ptr(), *grad.stride()[:2]
+    gradients = (tensor.data_ptr() for tensor in found)
+    run("dmnplus_linear_backward", _PACK(G, R, K, N, torch.get_num_threads(), *pointers, *gradients))
     return found
 
 
