@@ -75,6 +75,13 @@ def test_opcheck_of_a_linear_layer(cpu, matrix_unit):
     )
 
 
+def test_a_linear_layer_refuses_other_widths():
+    x, weight, bias = torch.randn(3, 14), torch.randn(2, 7), torch.randn(2)
+    for given in ((x, weight, bias), (x[:, :7], weight, bias[:1]), (x[:, :7], weight[0], bias)):
+        with pytest.raises(ValueError, match=re.escape("must be [*X, K], [N, K] and [N]")):
+            kernels.linear(*given)
+
+
 def test_vmap_of_a_linear_layer(cpu, matrix_unit):
     x, weights, bias = torch.randn(3, 4, 8), torch.randn(2, 6, 8, requires_grad=True), torch.randn(6)
     together = vmap(lambda w: kernels.linear(x, w, bias))(weights)

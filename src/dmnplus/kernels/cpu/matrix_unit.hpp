@@ -1,7 +1,7 @@
 // Products of float32 matrices on the processor's matrix unit (Intel AMX), where it has one.
 //
 // A number is taken as the sum of two bfloat16, x = hi + lo, which keeps 16 bits of its mantissa, and a product as
-// hi hi + lo hi + hi lo, summed in float32: what PyTorch calls the precision "high" and JAX bfloat16_3x. Each row of a
+// lo hi + hi hi + hi lo, summed in float32: what PyTorch calls the precision "high" and JAX bfloat16_3x. Each row of a
 // product is summed in the same order, whatever rows are beside it.
 //
 // Symbols: a tile is 16 x 16 floats of a result, or 16 x 32 bfloat16 of a factor; K depth of a product, k a step of 32
