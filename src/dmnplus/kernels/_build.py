@@ -87,8 +87,8 @@ def use_matrix_unit(wanted: bool) -> bool:
 
 
 def wants_matrix_unit() -> bool:
-    """What DMNPLUS_MATRIX_UNIT says; raises `ValueError` where that is neither 0 nor 1."""
-    chosen = os.environ.get("DMNPLUS_MATRIX_UNIT", "1")
+    """What DMNPLUS_MATRIX_UNIT says, without it no; raises `ValueError` where that is neither 0 nor 1."""
+    chosen = os.environ.get("DMNPLUS_MATRIX_UNIT", "0")
     if chosen not in ("0", "1"):
         raise ValueError(f"DMNPLUS_MATRIX_UNIT is {chosen!r}, but must be 0 or 1")
     return chosen == "1"
