@@ -80,7 +80,10 @@ def matrix_unit() -> bool:
 
 
 def use_matrix_unit(wanted: bool) -> bool:
-    """Choose whether they do, where there is one; returns whether they do now."""
+    """Choose whether they do, where there is one; returns whether they do now.
+
+    Not between a forward pass and its backward pass: what the one keeps for the other lies in another order.
+    """
     global _matrix_unit
     _matrix_unit = _choose(load(), wanted)
     return _matrix_unit
