@@ -220,7 +220,8 @@ def _build(compiler: list[str], folder: Path, stem: str) -> Path:
                 runs = list(pool.map(_compile, [[*command, "-c", unit, "-o", part] for unit, part in parts.items()]))
             if all(run.returncode == 0 for run in runs):
                 runs = [_compile([*command, "-shared", *parts.values(), "-o", str(built)])]
-            errors = "".join(run.stderr for run in runs)
+            # Warnings of the others would hide it.
+            errors = "".join(run.stderr for run in runs if run.returncode != 0)
             if all(run.returncode == 0 for run in runs):
                 path = folder / f"{stem}-{_bytes_digest(built)}.so"
                 built.replace(path)
