@@ -1,4 +1,4 @@
-"""A linear layer over many rows, as projections of facts and words need it; `kernels/README.md` says when it is used."""
+"""A linear layer over many rows, for projections of facts and words; `kernels/README.md` says when it is used."""
 
 from __future__ import annotations
 
