@@ -25,7 +25,14 @@ from pathlib import Path
 
 _LOGGER = logging.getLogger("dmnplus.kernels")
 _FOLDER = Path(__file__).parent
-_UNITS = ("gru/cpu.cpp", "attention_gru/cpu.cpp", "attention_gate/cpu.cpp", "episodes/cpu.cpp", "linear/cpu.cpp")
+_UNITS = (
+    "gru/cpu.cpp",
+    "attention_gru/cpu.cpp",
+    "attention_gate/cpu.cpp",
+    "episodes/cpu.cpp",
+    "linear/cpu.cpp",
+    "cpu/matrix_unit.cpp",
+)
 _FUNCTIONS = (
     "dmnplus_gru_forward",
     "dmnplus_gru_backward",

@@ -309,7 +309,6 @@ class EpisodicMemory(nn.Module):
                 self.episode = SumAndMean(hidden)
         kind = {"relu": ReLUUpdate, "gru": GRUUpdate, "residual": ResidualUpdate, "product": ProductUpdate}[update]
         self.updates = nn.ModuleList(kind(hidden) for _ in range(1 if tied else passes))
-        self._steps = (self.gate, self.episode, *self.updates)
         # The paper's passes are one operator where no gradient is wanted.
         self.fused = self.gate.fused and len(gate_compares) == 2 and episode == "attention_gru" and update == "relu"
 
@@ -345,7 +344,9 @@ class EpisodicMemory(nn.Module):
         if not self.fused or torch.is_grad_enabled() or not takes_cpu(self.gate.W2):
             return False
         # Who watches a step, or changes it, is to see it.
-        return not any(part._forward_hooks or part._forward_pre_hooks for part in self._steps)
+        return not any(
+            part._forward_hooks or part._forward_pre_hooks for part in (self.gate, self.episode, *self.updates)
+        )
 
     def _at_once(
         self,

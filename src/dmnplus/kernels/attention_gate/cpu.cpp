@@ -21,7 +21,6 @@ namespace {
 constexpr int64_t BLOCK_ROWS = 24;
 // Facts whose z and gradients are collected before they are multiplied into the weight gradient.
 constexpr int64_t COLLECTED = 4 * BLOCK_ROWS;
-
 // Facts that a thread takes at a time in the forward pass.
 constexpr int64_t TAKEN = 4 * BLOCK_ROWS;
 static_assert(COLLECTED % STEP == 0 && TAKEN % STEP == 0);
@@ -78,8 +77,7 @@ int64_t lanes_of(const Gate& p) {
 }
 
 int64_t useful_threads(const Gate& p, int products) {
-  const double flops = 4.0 * p.groups * p.batch * p.steps * p.width * p.hidden * products;
-  return std::max<int64_t>(1, std::min<int64_t>(p.threads, static_cast<int64_t>(flops / 1e6)));
+  return threads_worth(p.threads, 4.0 * p.groups * p.batch * p.steps * p.width * p.hidden * products);
 }
 
 DMNPLUS_INLINE V magnitude(V a) { return a < zero() ? zero() - a : a; }
@@ -370,14 +368,15 @@ DMNPLUS_INLINE void backward_compare(const float* f, const float* x, const float
 // d_z = d_half times the weights, for one block.
 void multiply_back(int64_t rows, const float* d_half, const float* packed, int64_t K, int64_t H, float* d_z) {
   const int64_t Z = padded(2 * H);
-  multiply(rows, d_half, padded(K), packed, K, 2 * H, [&](auto& product, int64_t first, int64_t column) DMNPLUS_INLINED {
+  const auto finish = [&](auto& product, int64_t first, int64_t column) DMNPLUS_INLINED {
     constexpr int N = std::extent_v<std::remove_reference_t<decltype(product)>>;
     constexpr int VECTORS = std::extent_v<std::remove_reference_t<decltype(product)>, 1>;
     DMNPLUS_EACH {
       DMNPLUS_UNROLL
       for (int v = 0; v < VECTORS; v++) store(d_z + (first + i) * Z + column + v * W, product[i][v]);
     }
-  });
+  };
+  multiply(rows, d_half, padded(K), packed, K, 2 * H, finish);
 }
 
 template <bool SCORE>
@@ -549,17 +548,7 @@ void backward_gate(const Gate& p) {
     const typename Unit::Tiles tiles(SIDE);
     backward_lane<SCORE, Unit>(p, g, lane, lanes, real[g], packed + g * packed_size, scratch, {partial, K});
   });
-  // In pieces, so that one group is work for all threads.
-  constexpr int64_t PIECES = 8;
-  for_each(threads, p.groups * PIECES, [&](int64_t item) {
-    const int64_t g = item / PIECES, piece = item % PIECES;
-    float* sum = partials + g * lanes * partial_size;
-    const int64_t low = piece * partial_size / PIECES, high = (piece + 1) * partial_size / PIECES;
-    for (int64_t lane = 1; lane < lanes; lane++) {
-      const float* from = sum + lane * partial_size;
-      for (int64_t l = low; l < high; l++) sum[l] += from[l];
-    }
-  });
+  add_lanes(threads, p.groups, lanes, partial_size, partials);
   for_each(threads, p.groups, [&](int64_t g) {
     const GatePartial total(partials + g * lanes * partial_size, K);
     // Without a batch element there is no lane.
@@ -587,17 +576,9 @@ void backward_gate(const Gate& p) {
   backward_gate<SCORE, VectorGateBackward>(p);
 }
 
-// Nothing may be thrown through the C interface. Returns 0, or 1 where memory ran out.
-template <class Run>
-int guarded_gate(const void* fields, const Run& run) {
-  try {
-    Gate gate;
-    std::memcpy(&gate, fields, sizeof gate);
-    run(gate);
-    return 0;
-  } catch (const std::exception&) {
-    return 1;
-  }
+template <void (*RUN)(const Gate&)>
+int call(const void* fields) {
+  return guarded<Gate>(fields, sizeof(Gate), RUN);
 }
 
 }  // namespace
@@ -605,17 +586,17 @@ int guarded_gate(const void* fields, const Run& run) {
 
 // The second argument is there because all functions of the library have it.
 extern "C" int dmnplus_attention_gate_forward(const void* fields, const uint8_t*) {
-  return dmnplus::guarded_gate(fields, [](const dmnplus::Gate& p) { dmnplus::forward_gate<true>(p); });
+  return dmnplus::call<dmnplus::forward_gate<true>>(fields);
 }
 
 extern "C" int dmnplus_attention_gate_backward(const void* fields, const uint8_t*) {
-  return dmnplus::guarded_gate(fields, [](const dmnplus::Gate& p) { dmnplus::backward_gate<true>(p); });
+  return dmnplus::call<dmnplus::backward_gate<true>>(fields);
 }
 
 extern "C" int dmnplus_attention_gate_half_forward(const void* fields, const uint8_t*) {
-  return dmnplus::guarded_gate(fields, [](const dmnplus::Gate& p) { dmnplus::forward_gate<false>(p); });
+  return dmnplus::call<dmnplus::forward_gate<false>>(fields);
 }
 
 extern "C" int dmnplus_attention_gate_half_backward(const void* fields, const uint8_t*) {
-  return dmnplus::guarded_gate(fields, [](const dmnplus::Gate& p) { dmnplus::backward_gate<false>(p); });
+  return dmnplus::call<dmnplus::backward_gate<false>>(fields);
 }

@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "parallel.hpp"
 #include "vector.hpp"
 
 namespace dmnplus {
@@ -94,14 +95,34 @@ inline std::vector<Row> sorted_rows(const Problem& p, int64_t g) {
     while (low < high && !mask[low * s]) low++;
     rows[b] = {b, low, high};
   }
-  std::stable_sort(rows.begin(), rows.end(), [](const Row& a, const Row& b) { return a.high - a.low > b.high - b.low; });
+  const auto longer = [](const Row& a, const Row& b) { return a.high - a.low > b.high - b.low; };
+  std::stable_sort(rows.begin(), rows.end(), longer);
   return rows;
 }
 
-// Threads worth waking: each should have some 30 microseconds of work.
 inline int64_t useful_threads(const Problem& p, int gates, int products) {
-  const double flops = 2.0 * p.groups * p.batch * p.steps * gates * p.hidden * p.hidden * products;
-  return std::max<int64_t>(1, std::min<int64_t>(p.threads, static_cast<int64_t>(flops / 1e6)));
+  return threads_worth(p.threads, 2.0 * p.groups * p.batch * p.steps * gates * p.hidden * p.hidden * products);
+}
+
+struct Steps {
+  int64_t low, high;
+  bool has(int64_t i) const { return i >= low && i < high; }
+};
+
+// The steps that any row of a unit has.
+inline Steps steps_of_unit(const Problem& p, const Row* rows, int64_t count) {
+  Steps steps = {p.steps, 0};
+  for (int64_t m = 0; m < count; m++) {
+    if (rows[m].low == rows[m].high) continue;
+    steps.low = std::min(steps.low, rows[m].low);
+    steps.high = std::max(steps.high, rows[m].high);
+  }
+  return steps;
+}
+
+// Where step s of a scan stands in the story.
+inline int64_t place(const Steps& steps, int64_t s, bool backwards) {
+  return backwards ? steps.low + steps.high - 1 - s : s;
 }
 
 // What one step of one tile of rows needs; the pointers stand at the row and the step.
@@ -114,11 +135,32 @@ struct Cell {
 
 // What all tiles of a step share.
 struct Step {
-  const float* packed;
   int64_t H, P;
   // From this step's input to that of the next one.
   int64_t x_ahead;
 };
+
+// Step s of the scan of a unit's rows over the steps [low, high): where each row stands.
+template <bool ATTENTION>
+Step begin_step(const Problem& p, int64_t g, const Row* rows, int64_t count, const Steps& steps, int64_t s,
+                Cell* cells) {
+  const bool backwards = p.reverse != nullptr && p.reverse[g];
+  const int64_t i = place(steps, s, backwards);
+  for (int64_t m = 0; m < count; m++) {
+    const int64_t b = rows[m].b;
+    Cell& cell = cells[m];
+    cell.x = p.x + p.x_strides.at(g, b, i);
+    cell.on = p.mask[p.mask_strides.at(g, b, i)];
+    if constexpr (ATTENTION) {
+      cell.gate = p.gate[p.gate_strides.at(g, b, i)];
+    } else {
+      cell.state = p.output + ((g * p.batch + b) * p.steps + i) * p.hidden;
+    }
+  }
+  // The next step's memory is asked for early; the last step asks for its own.
+  const int64_t ahead = s + 1 < steps.high ? (backwards ? -1 : 1) : 0;
+  return {p.hidden, padded(p.hidden), ahead * p.x_strides.step};
+}
 
 // The gates and the new state of one panel of W columns for ROWS rows, from the product of the states with the weights;
 // put(row, state) gets it.
@@ -172,25 +214,11 @@ DMNPLUS_INLINE void finish_tile(const Step& step, const V (&product)[ROWS][ATTEN
   }
 }
 
-struct Steps {
-  int64_t low, high;
-};
-
-// The steps that any row of a unit has.
-inline Steps steps_of_unit(const Problem& p, const Row* rows, int64_t count) {
-  Steps steps = {p.steps, 0};
-  for (int64_t m = 0; m < count; m++) {
-    if (rows[m].low == rows[m].high) continue;
-    steps.low = std::min(steps.low, rows[m].low);
-    steps.high = std::max(steps.high, rows[m].high);
-  }
-  return steps;
-}
-
-// What the scan of a row leaves behind: its last state, which the GRU's states after the steps [low, high) are too.
+// What the scan of a row leaves behind: its last state, which the GRU's states after its unit's steps are too.
 template <bool ATTENTION>
-void finish_row(const Problem& p, int64_t g, int64_t b, int64_t low, int64_t high, bool backwards, const float* last) {
+void finish_row(const Problem& p, int64_t g, int64_t b, const Steps& steps, bool backwards, const float* last) {
   const int64_t H = p.hidden, F = p.steps;
+  const auto [low, high] = steps;
   if constexpr (ATTENTION) {
     std::memcpy(p.output + (g * p.batch + b) * H, last, H * sizeof(float));
   } else {
@@ -198,7 +226,7 @@ void finish_row(const Problem& p, int64_t g, int64_t b, int64_t low, int64_t hig
     float* state = p.output + (g * p.batch + b) * F * H;
     const bool none = low >= high;
     for (int64_t i = 0; i < F; i++) {
-      if (!none && i >= low && i < high) continue;
+      if (steps.has(i)) continue;
       const bool after = !none && (backwards ? i < low : i >= high);
       if (after) {
         std::memcpy(state + i * H, last, H * sizeof(float));

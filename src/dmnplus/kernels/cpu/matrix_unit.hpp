@@ -56,6 +56,16 @@ struct Panels {
   // Where the hi of a tile column at step `s` begins; its lo is `low(tile)` after it.
   int64_t at(int64_t tile, int64_t s) const { return start(tile) + (s * 2 * width(tile) + tile % 2) * TILE_BYTES; }
   int64_t low(int64_t tile) const { return width(tile) * TILE_BYTES; }
+  // Calls pack(tile column, step, hi, lo) for each.
+  template <class Pack>
+  void each(char* packed, const Pack& pack) const {
+    for (int64_t t = 0; t < tiles; t++) {
+      for (int64_t s = 0; s < k; s++) {
+        char* const hi = packed + at(t, s);
+        pack(t, s, hi, hi + low(t));
+      }
+    }
+  }
 };
 
 #if defined(DMNPLUS_MATRIX_UNIT)
@@ -70,9 +80,7 @@ struct Split {
   Split(float* memory, int64_t rows, int64_t columns)
       : hi(reinterpret_cast<uint16_t*>(memory)), lo(hi + rows * padded(columns)), stride(padded(columns)) {}
   Split(uint16_t* hi, uint16_t* lo, int64_t stride) : hi(hi), lo(lo), stride(stride) {}
-  Split from(int64_t row, int64_t column = 0) const {
-    return {hi + row * stride + column, lo + row * stride + column, stride};
-  }
+  Split from(int64_t row) const { return {hi + row * stride, lo + row * stride, stride}; }
   void clear(int64_t rows) const {
     std::memset(hi, 0, rows * stride * sizeof(uint16_t));
     std::memset(lo, 0, rows * stride * sizeof(uint16_t));
@@ -286,26 +294,17 @@ inline void pack_tile_straight(const float* weight, int64_t stride, int64_t colu
 
 // The panels of weights [columns][depth], so that rows [., depth] times them are [., columns].
 inline void pack_panels_transposed(const float* weight, int64_t columns, int64_t depth, float scale, char* packed) {
-  const Panels panels(columns, depth);
-  for (int64_t t = 0; t < panels.tiles; t++) {
-    for (int64_t s = 0; s < panels.k; s++) {
-      char* to = packed + panels.at(t, s);
-      pack_tile_transposed(weight + t * SIDE * depth + s * STEP, depth, columns - t * SIDE, depth - s * STEP, scale, to,
-                           to + panels.low(t));
-    }
-  }
+  Panels(columns, depth).each(packed, [&](int64_t t, int64_t s, char* hi, char* lo) {
+    pack_tile_transposed(weight + t * SIDE * depth + s * STEP, depth, columns - t * SIDE, depth - s * STEP, scale, hi,
+                         lo);
+  });
 }
 
 // The panels of weights [depth][columns].
 inline void pack_panels_straight(const float* weight, int64_t columns, int64_t depth, char* packed) {
-  const Panels panels(columns, depth);
-  for (int64_t t = 0; t < panels.tiles; t++) {
-    for (int64_t s = 0; s < panels.k; s++) {
-      char* to = packed + panels.at(t, s);
-      pack_tile_straight(weight + s * STEP * columns + t * SIDE, columns, columns - t * SIDE, depth - s * STEP, to,
-                         to + panels.low(t));
-    }
-  }
+  Panels(columns, depth).each(packed, [&](int64_t t, int64_t s, char* hi, char* lo) {
+    pack_tile_straight(weight + s * STEP * columns + t * SIDE, columns, columns - t * SIDE, depth - s * STEP, hi, lo);
+  });
 }
 
 // ---- sums over rows
@@ -352,13 +351,10 @@ struct Outer {
       }
     }
     const Panels panels(b_tiles * SIDE, k * STEP);
-    for (int64_t t = 0; t < b_tiles; t++) {
-      for (int64_t s = 0; s < k; s++) {
-        char* to = b_packed + panels.at(t, s);
-        pack(b.hi + s * STEP * b.stride + t * SIDE, b.stride, false, to);
-        pack(b.lo + s * STEP * b.stride + t * SIDE, b.stride, false, to + panels.low(t));
-      }
-    }
+    panels.each(b_packed, [&](int64_t t, int64_t s, char* hi, char* lo) {
+      pack(b.hi + s * STEP * b.stride + t * SIDE, b.stride, false, hi);
+      pack(b.lo + s * STEP * b.stride + t * SIDE, b.stride, false, lo);
+    });
     for (int64_t column = 0; column < b_tiles; column += 2) {
       for (int64_t t = 0; t < a_tiles; t += 2) {
         uint16_t* hi = reinterpret_cast<uint16_t*>(a_packed + t * k * 2 * TILE_BYTES);

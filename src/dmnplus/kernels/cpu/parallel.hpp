@@ -5,6 +5,8 @@
 #include <atomic>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
+#include <exception>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -78,6 +80,40 @@ void for_each(int64_t threads, int64_t count, const Work& work) {
   }
   run();
   for (std::thread& helper : helpers) helper.join();
+}
+
+// Threads worth waking for so many floating-point operations: each should have some 30 microseconds of work.
+inline int64_t threads_worth(int64_t threads, double flops) {
+  return std::max<int64_t>(1, std::min<int64_t>(threads, static_cast<int64_t>(flops / 1e6)));
+}
+
+// Work that is one item a group is cut into so many pieces, so that one group is work for all threads.
+constexpr int64_t PIECES = 8;
+
+// Adds all lanes [groups][lanes][size] to the first one of their group, in their order.
+inline void add_lanes(int64_t threads, int64_t groups, int64_t lanes, int64_t size, float* partials) {
+  for_each(threads, groups * PIECES, [&](int64_t item) {
+    const int64_t g = item / PIECES, piece = item % PIECES;
+    float* sum = partials + g * lanes * size;
+    for (int64_t lane = 1; lane < lanes; lane++) {
+      const float* from = sum + lane * size;
+      for (int64_t l = piece * size / PIECES; l < (piece + 1) * size / PIECES; l++) sum[l] += from[l];
+    }
+  });
+}
+
+// Runs on a problem of Python's block, whose first `size` bytes that fills: nothing may be thrown through the C
+// interface. Returns 0, or 1 where memory ran out.
+template <class Problem, class Run>
+int guarded(const void* fields, size_t size, const Run& run) {
+  try {
+    Problem problem = {};
+    std::memcpy(&problem, fields, size);
+    run(problem);
+    return 0;
+  } catch (const std::exception&) {
+    return 1;
+  }
 }
 
 }  // namespace dmnplus

@@ -11,8 +11,6 @@
 // Symbols: n = U_c h, scaled by TANH as it is kept; d_ the gradient of; W lanes of a vector, H hidden, P hidden padded.
 #pragma once
 
-#include <exception>
-
 #include "parallel.hpp"
 #include "scan_matrix.hpp"
 #include "scan_vector.hpp"
@@ -102,18 +100,13 @@ void backward(const Problem& p) {
   backward<ATTENTION, VectorUnit>(p);
 }
 
-// Nothing may be thrown through the C interface. Returns 0, or 1 where memory ran out.
+// Python's block ends before `reverse`.
 template <class Run>
 int guarded(const void* fields, const uint8_t* reverse, const Run& run) {
-  try {
-    Problem problem;
-    std::memcpy(&problem, fields, offsetof(Problem, reverse));
+  return guarded<Problem>(fields, offsetof(Problem, reverse), [&](Problem& problem) {
     problem.reverse = reverse;
     run(problem);
-    return 0;
-  } catch (const std::exception&) {
-    return 1;
-  }
+  });
 }
 
 }  // namespace dmnplus

@@ -25,15 +25,11 @@ Panels forward_panels(int64_t H) {
 // The transposed weights, scaled for exp2.
 template <int GATES>
 void pack_forward_matrix(const float* weight, int64_t H, float* packed) {
-  const Panels panels = forward_panels<GATES>(H);
-  for (int64_t t = 0; t < panels.tiles; t++) {
+  forward_panels<GATES>(H).each(reinterpret_cast<char*>(packed), [&](int64_t t, int64_t s, char* hi, char* lo) {
     const int64_t gate = t % GATES, column = t / GATES * SIDE;
-    for (int64_t s = 0; s < panels.k; s++) {
-      char* const hi = reinterpret_cast<char*>(packed) + panels.at(t, s);
-      pack_tile_transposed(weight + (gate * H + column) * H + s * STEP, H, H - column, H - s * STEP,
-                           gate == GATES - 1 ? TANH : SIGMOID, hi, hi + panels.low(t));
-    }
-  }
+    pack_tile_transposed(weight + (gate * H + column) * H + s * STEP, H, H - column, H - s * STEP,
+                         gate == GATES - 1 ? TANH : SIGMOID, hi, lo);
+  });
 }
 
 // The state of a unit's rows.
@@ -95,29 +91,16 @@ template <bool ATTENTION, bool KEEP>
 void forward_unit_matrix(const Problem& p, int64_t g, const Row* rows, int64_t count, const float* packed,
                          float* scratch, const Kept& kept) {
   constexpr int GATES = ATTENTION ? 2 : 3, ROWS = 4;
-  const int64_t H = p.hidden, P = padded(H), F = p.steps;
+  const int64_t H = p.hidden, P = padded(H);
   const bool backwards = p.reverse != nullptr && p.reverse[g];
   const MatrixState unit(scratch, H);
   const Panels panels = forward_panels<GATES>(H);
-  const auto [low, high] = steps_of_unit(p, rows, count);
+  const Steps steps = steps_of_unit(p, rows, count);
   const Tiles tiles(std::min(SIDE, count));
   Cell cells[2 * SIDE];
-  for (int64_t s = low; s < high; s++) {
-    const int64_t i = backwards ? low + high - 1 - s : s;
-    // The next step's memory is asked for early; the last step asks for its own.
-    const int64_t ahead = s + 1 < high ? (backwards ? -1 : 1) : 0;
-    const Step step = {nullptr, H, P, ahead * p.x_strides.step};
-    for (int64_t m = 0; m < count; m++) {
-      const int64_t b = rows[m].b;
-      Cell& cell = cells[m];
-      cell.x = p.x + p.x_strides.at(g, b, i);
-      cell.on = p.mask[p.mask_strides.at(g, b, i)];
-      if constexpr (ATTENTION) {
-        cell.gate = p.gate[p.gate_strides.at(g, b, i)];
-      } else {
-        cell.state = p.output + ((g * p.batch + b) * F + i) * H;
-      }
-    }
+  for (int64_t s = steps.low; s < steps.high; s++) {
+    const int64_t i = place(steps, s, backwards);
+    const Step step = begin_step<ATTENTION>(p, g, rows, count, steps, s, cells);
     multiply_panels(tiles_of(count), unit.split, reinterpret_cast<const char*>(packed), panels, unit.sums);
     for (int64_t j = 0; j < P / W; j++) {
       for (int64_t m = 0; m < count; m += ROWS) {
@@ -126,7 +109,7 @@ void forward_unit_matrix(const Problem& p, int64_t g, const Row* rows, int64_t c
       }
     }
   }
-  for (int64_t m = 0; m < count; m++) finish_row<ATTENTION>(p, g, rows[m].b, low, high, backwards, unit.state + m * P);
+  for (int64_t m = 0; m < count; m++) finish_row<ATTENTION>(p, g, rows[m].b, steps, backwards, unit.state + m * P);
 }
 
 // ---- backward

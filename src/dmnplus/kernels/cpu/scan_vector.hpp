@@ -34,18 +34,17 @@ void pack_forward(const float* weight, int64_t H, float* packed) {
 
 // One panel of W columns for ROWS rows: the product with the weights, the gates and the new state.
 template <bool ATTENTION, bool KEEP, bool TAIL, int ROWS>
-DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j,
-                                 float* kept) {
+DMNPLUS_INLINE void forward_tile(const Step& step, const float* packed, const float* h, float* h_new, const Cell* cells,
+                                 int64_t j, float* kept) {
   const int64_t H = step.H, P = step.P;
   constexpr int GATES = ATTENTION ? 2 : 3;
-  constexpr int R = GATES - 2, C = GATES - 1;
   V product[ROWS][GATES];
   DMNPLUS_UNROLL
   for (int m = 0; m < ROWS; m++) {
     DMNPLUS_UNROLL
     for (int gate = 0; gate < GATES; gate++) product[m][gate] = zero();
   }
-  const float* panel = step.packed + j * H * GATES * W;
+  const float* panel = packed + j * H * GATES * W;
   for (int64_t k = 0; k < H; k++, panel += GATES * W) {
     V b[GATES];
     DMNPLUS_UNROLL
@@ -63,14 +62,16 @@ DMNPLUS_INLINE void forward_tile(const Step& step, const float* h, float* h_new,
 
 template <bool ATTENTION, bool KEEP, int ROWS>
 struct ForwardTiles {
-  static void run(int rows, bool tail, const Step& step, const float* h, float* h_new, const Cell* cells, int64_t j,
-                  float* kept) {
+  static void run(int rows, const Step& step, const float* packed, const float* h, float* h_new, const Cell* cells,
+                  int64_t j, float* kept) {
     if (rows < ROWS) {
-      if constexpr (ROWS > 1) ForwardTiles<ATTENTION, KEEP, ROWS - 1>::run(rows, tail, step, h, h_new, cells, j, kept);
-    } else if (tail) {
-      forward_tile<ATTENTION, KEEP, true, ROWS>(step, h, h_new, cells, j, kept);
+      if constexpr (ROWS > 1) {
+        ForwardTiles<ATTENTION, KEEP, ROWS - 1>::run(rows, step, packed, h, h_new, cells, j, kept);
+      }
+    } else if ((j + 1) * W > step.H) {
+      forward_tile<ATTENTION, KEEP, true, ROWS>(step, packed, h, h_new, cells, j, kept);
     } else {
-      forward_tile<ATTENTION, KEEP, false, ROWS>(step, h, h_new, cells, j, kept);
+      forward_tile<ATTENTION, KEEP, false, ROWS>(step, packed, h, h_new, cells, j, kept);
     }
   }
 };
@@ -79,58 +80,39 @@ template <bool ATTENTION, bool KEEP>
 void forward_unit(const Problem& p, int64_t g, const Row* rows, int64_t count, const float* packed, float* scratch,
                   const Kept& kept) {
   constexpr int64_t TILE = ATTENTION ? ROWS_SCAN : ROWS_3;
-  const int64_t H = p.hidden, P = padded(H), F = p.steps;
+  const int64_t H = p.hidden, P = padded(H);
   const bool backwards = p.reverse != nullptr && p.reverse[g];
   const int64_t panels = (H + W - 1) / W, tiles = (count + TILE - 1) / TILE;
   // Two states per tile: the panels of a step all read the old one.
   float* states[2] = {scratch, scratch + UNIT_ROWS * P};
   std::memset(scratch, 0, 2 * UNIT_ROWS * P * sizeof(float));
   int current[UNIT_ROWS] = {};
-  int64_t low[UNIT_ROWS], high[UNIT_ROWS], unit_low = F, unit_high = 0;
+  Steps of_tile[UNIT_ROWS];
   for (int64_t t = 0; t < tiles; t++) {
-    low[t] = F, high[t] = 0;
-    for (int64_t m = t * TILE; m < std::min(count, (t + 1) * TILE); m++) {
-      if (rows[m].low == rows[m].high) continue;
-      low[t] = std::min(low[t], rows[m].low);
-      high[t] = std::max(high[t], rows[m].high);
-    }
-    unit_low = std::min(unit_low, low[t]);
-    unit_high = std::max(unit_high, high[t]);
+    of_tile[t] = steps_of_unit(p, rows + t * TILE, std::min(TILE, count - t * TILE));
   }
+  const Steps steps = steps_of_unit(p, rows, count);
   Cell cells[UNIT_ROWS];
-  for (int64_t s = unit_low; s < unit_high; s++) {
-    const int64_t i = backwards ? unit_low + unit_high - 1 - s : s;
-    // The next step's memory is asked for early; the last step asks for its own.
-    const int64_t ahead = s + 1 < unit_high ? (backwards ? -1 : 1) : 0;
-    const Step step = {packed, H, P, ahead * p.x_strides.step};
-    for (int64_t m = 0; m < count; m++) {
-      const int64_t b = rows[m].b;
-      Cell& cell = cells[m];
-      cell.x = p.x + p.x_strides.at(g, b, i);
-      cell.on = p.mask[p.mask_strides.at(g, b, i)];
-      if constexpr (ATTENTION) {
-        cell.gate = p.gate[p.gate_strides.at(g, b, i)];
-      } else {
-        cell.state = p.output + ((g * p.batch + b) * F + i) * H;
-      }
-    }
+  for (int64_t s = steps.low; s < steps.high; s++) {
+    const int64_t i = place(steps, s, backwards);
+    const Step step = begin_step<ATTENTION>(p, g, rows, count, steps, s, cells);
     for (int64_t j = 0; j < panels; j++) {
       for (int64_t t = 0; t < tiles; t++) {
-        if (i < low[t] || i >= high[t]) continue;
+        if (!of_tile[t].has(i)) continue;
         const int64_t m = t * TILE;
         const float* h = states[current[t]] + m * P;
         float* h_new = states[1 - current[t]] + m * P;
         const int height = static_cast<int>(std::min(TILE, count - m));
-        ForwardTiles<ATTENTION, KEEP, TILE>::run(height, (j + 1) * W > H, step, h, h_new, cells + m, j,
+        ForwardTiles<ATTENTION, KEEP, TILE>::run(height, step, packed, h, h_new, cells + m, j,
                                                  KEEP ? kept.at(i, j, m) : nullptr);
       }
     }
     for (int64_t t = 0; t < tiles; t++)
-      if (i >= low[t] && i < high[t]) current[t] = 1 - current[t];
+      if (of_tile[t].has(i)) current[t] = 1 - current[t];
   }
   for (int64_t m = 0; m < count; m++) {
-    const int64_t t = m / TILE, b = rows[m].b;
-    finish_row<ATTENTION>(p, g, b, low[t], high[t], backwards, states[current[t]] + m * P);
+    const int64_t t = m / TILE;
+    finish_row<ATTENTION>(p, g, rows[m].b, of_tile[t], backwards, states[current[t]] + m * P);
   }
 }
 

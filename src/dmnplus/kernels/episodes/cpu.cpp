@@ -99,7 +99,7 @@ int run(const Episodes& p, const char* fields) {
   const auto* weights = reinterpret_cast<const float* const*>(fields + p.weights);
   const int64_t facts = p.groups * p.batch * p.steps, units = (p.batch + TAKEN - 1) / TAKEN;
   const double flops = 6.0 * p.groups * p.batch * p.hidden * p.hidden + 50.0 * facts;
-  const int64_t threads = std::max<int64_t>(1, std::min<int64_t>(p.threads, static_cast<int64_t>(flops / 1e6)));
+  const int64_t threads = threads_worth(p.threads, flops);
   const auto for_rows = [&](const auto& work) {
     for_each(threads, p.groups * units, [&](int64_t item) {
       const int64_t first = item % units * TAKEN;

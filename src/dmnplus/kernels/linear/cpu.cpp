@@ -4,8 +4,6 @@
 // summed over lanes whose number depends on the shape alone.
 //
 // Symbols: d_ the gradient of; K depth, N columns of y.
-#include <exception>
-
 #include "matrix_unit.hpp"
 #include "parallel.hpp"
 #include "products.hpp"
@@ -32,8 +30,7 @@ struct Linear {
 };
 
 int64_t useful_threads(const Linear& p, int products) {
-  const double flops = 2.0 * p.groups * p.rows * p.depth * p.width * products;
-  return std::max<int64_t>(1, std::min<int64_t>(p.threads, static_cast<int64_t>(flops / 1e6)));
+  return threads_worth(p.threads, 2.0 * p.groups * p.rows * p.depth * p.width * products);
 }
 
 // Calls work(group, first row, number of rows) for all rows, TAKEN at a time.
@@ -158,17 +155,7 @@ void backward_matrix(const Linear& p) {
       outer.add(x, d_y, count, outer_scratch, partial + P);
     }
   });
-  // In pieces, so that one group is work for all threads.
-  constexpr int64_t PIECES = 8;
-  for_each(threads, p.groups * PIECES, [&](int64_t item) {
-    const int64_t g = item / PIECES, piece = item % PIECES;
-    float* sum = partials + g * lanes * partial_size;
-    const int64_t low = piece * partial_size / PIECES, high = (piece + 1) * partial_size / PIECES;
-    for (int64_t lane = 1; lane < lanes; lane++) {
-      const float* from = sum + lane * partial_size;
-      for (int64_t l = low; l < high; l++) sum[l] += from[l];
-    }
-  });
+  add_lanes(threads, p.groups, lanes, partial_size, partials);
   for_each(threads, p.groups * PIECES, [&](int64_t item) {
     const int64_t g = item / PIECES, piece = item % PIECES;
     const float* sum = partials + g * lanes * partial_size;
@@ -181,25 +168,12 @@ void backward_matrix(const Linear& p) {
 
 #endif
 
-// Nothing may be thrown through the C interface. Returns 0, or 1 where memory ran out.
-template <class Run>
-int guarded(const void* fields, const Run& run) {
-  try {
-    Linear problem;
-    std::memcpy(&problem, fields, sizeof problem);
-    run(problem);
-    return 0;
-  } catch (const std::exception&) {
-    return 1;
-  }
-}
-
 }  // namespace
 }  // namespace dmnplus
 
 // The second argument is there because all functions of the library have it.
 extern "C" int dmnplus_linear_forward(const void* fields, const uint8_t*) {
-  return dmnplus::guarded(fields, [](const dmnplus::Linear& p) {
+  return dmnplus::guarded<dmnplus::Linear>(fields, sizeof(dmnplus::Linear), [](const dmnplus::Linear& p) {
 #if defined(DMNPLUS_MATRIX_UNIT)
     if (dmnplus::matrix_unit()) return dmnplus::forward_matrix(p);
 #endif
@@ -209,7 +183,7 @@ extern "C" int dmnplus_linear_forward(const void* fields, const uint8_t*) {
 
 // Without a matrix unit it does nothing.
 extern "C" int dmnplus_linear_backward(const void* fields, const uint8_t*) {
-  return dmnplus::guarded(fields, [](const dmnplus::Linear& p) {
+  return dmnplus::guarded<dmnplus::Linear>(fields, sizeof(dmnplus::Linear), [](const dmnplus::Linear& p) {
 #if defined(DMNPLUS_MATRIX_UNIT)
     dmnplus::backward_matrix(p);
 #else

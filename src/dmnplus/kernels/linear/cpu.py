@@ -29,8 +29,7 @@ def _output(x: Tensor, weight: Tensor) -> Tensor:
 
 def _forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     x, weight, bias = rows_contiguous(x), weight.contiguous(), bias.contiguous()
-    (G, R, K), N = x.shape, weight.shape[1]
-    y = x.new_empty(G, R, N)
+    (G, R, K), N, y = x.shape, weight.shape[1], _output(x, weight)
     # In one piece, as this is called where one question is answered: `Linear` of cpu.cpp.
     group, row, _ = x.stride()
     pointers = x.data_ptr(), group, row, weight.data_ptr(), bias.data_ptr(), y.data_ptr()
