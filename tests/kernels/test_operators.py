@@ -75,6 +75,16 @@ def test_opcheck_of_a_linear_layer(cpu, matrix_unit):
     )
 
 
+def test_the_gradient_of_a_linear_layer_without_the_matrix_unit(cpu):
+    leaves = [torch.randn(2, 5, 8), torch.randn(2, 6, 8), torch.randn(2, 6)]
+    leaves = [tensor.requires_grad_() for tensor in leaves]
+    # As a graph has it that was traced without a gradient.
+    y = torch.ops.dmnplus.linear_forward(*leaves)
+    grads = torch.autograd.grad(y.square().sum(), leaves)
+    expected = torch.baddbmm(leaves[2][:, None], leaves[0], leaves[1].mT)
+    torch.testing.assert_close(grads, torch.autograd.grad(expected.square().sum(), leaves))
+
+
 def test_a_linear_layer_refuses_other_widths():
     x, weight, bias = torch.randn(3, 14), torch.randn(2, 7), torch.randn(2)
     for given in ((x, weight, bias), (x[:, :7], weight, bias[:1]), (x[:, :7], weight[0], bias)):

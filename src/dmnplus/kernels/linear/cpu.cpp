@@ -181,7 +181,7 @@ extern "C" int dmnplus_linear_forward(const void* fields, const uint8_t*) {
   });
 }
 
-// Without a matrix unit it does nothing.
+// Without a matrix unit it does nothing, and Python does not call it.
 extern "C" int dmnplus_linear_backward(const void* fields, const uint8_t*) {
   return dmnplus::guarded<dmnplus::Linear>(fields, sizeof(dmnplus::Linear), [](const dmnplus::Linear& p) {
 #if defined(DMNPLUS_MATRIX_UNIT)

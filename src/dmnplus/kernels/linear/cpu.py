@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dmnplus.kernels._backend import uses_matrix_unit
 from dmnplus.kernels._call import LIBRARY, define, fold, rows_contiguous, run, unfold
 
 _PACK = struct.Struct("=17q").pack
@@ -42,6 +43,9 @@ def _gradients(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor,
 
 
 def _backward(grad: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    if not uses_matrix_unit():
+        # The kernel has no other backward pass, and an operator of a traced graph may be without it.
+        return grad @ weight, grad.mT @ x, grad.sum(dim=1)
     grad, x, weight = rows_contiguous(grad), rows_contiguous(x), weight.contiguous()
     (G, R, K), N = x.shape, weight.shape[1]
     found = _gradients(grad, x, weight)
