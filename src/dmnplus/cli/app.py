@@ -30,8 +30,8 @@ from dmnplus.cli import (
 app = typer.Typer(
     help="Dynamic Memory Networks (DMN+) that read stories, answer questions and show which facts they used.",
     epilog="In the environment: DMNPLUS_DATA, the folder of data sets; DMNPLUS_CACHE, of what is kept; "
-    "DMNPLUS_BACKEND=reference, no compiled kernels; DMNPLUS_MATRIX_UNIT=1, products on Intel's AMX, faster and of fewer "
-    "bits.",
+    "DMNPLUS_BACKEND=reference, no compiled kernels; DMNPLUS_MATRIX_UNIT=1, products on Intel's AMX, faster and "
+    "of fewer bits.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
