@@ -32,6 +32,7 @@ COMMANDS = [
     "data get babi",
     "data generate",
     "data scenes",
+    "data statements",
     "data check",
     "data compare",
     "features",
@@ -414,6 +415,16 @@ def test_scenes_are_drawn_for_training_and_test(dmnplus, tmp_path: Path):
     for examples, total, mixed in ((training, 60, 40), (test, 20, 10)):
         assert len(examples) == total
         assert abs(sum(example.source.kind == "scenes/mixed" for example in examples) - mixed) <= 4
+
+
+def test_statements_are_made_trained_on_and_measured(dmnplus, tmp_path: Path):
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    made, run = tmp_path / "made", tmp_path / "run"
+    assert dmnplus("data", "statements", made, "--statements", "60", "--test", "20").status == 0
+    quick = ["--recipe=nlvr", "--set=model.hidden=8", "--set=model.pixel_channels=16", "--set=training.epochs=1"]
+    result = dmnplus("train", "pictures", "scenes", "--data", made, *quick, "--out", run)
+    assert result.status == 0, result.err
+    assert "20 questions" in dmnplus("eval", run, made).out
 
 
 def test_compare_prints_ours_beside_the_real_ones(dmnplus, babi_archive: Path):

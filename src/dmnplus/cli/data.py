@@ -17,6 +17,7 @@ from dmnplus.data.generate import generate, write_dataset
 from dmnplus.data.location import default_data_root
 from dmnplus.data.own import KINDS_OF_FILE
 from dmnplus.data.scenes import KINDS, generate_scenes, write_scenes
+from dmnplus.data.statements import generate_statements
 
 app = typer.Typer(help="Fetch, make and compare data.", no_args_is_help=True)
 get = typer.Typer(help="Download data from its official source.", no_args_is_help=True)
@@ -77,6 +78,19 @@ def draw_scenes(
         asked = chosen if split == "train" else list(dict.fromkeys(chosen))
         examples = generate_scenes(folder, questions=count, seed=seed, kinds=asked, split=split)
         typer.echo(write_scenes(examples, folder))
+
+
+@app.command("statements")
+def draw_statements(
+    out: Annotated[Path, typer.Argument(help="Folder for train/ and test/, each with questions.jsonl and pictures.")],
+    statements: Annotated[int, typer.Option(min=1, help="Statements to train on.")] = 10_000,
+    test: Annotated[int, typer.Option(min=1, help="Statements to test on.")] = 1_000,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same statements.")] = 0,
+) -> None:
+    """Draw boxes as NLVR's and write statements about them, true or false; `train pictures scenes` reads them."""
+    for split, count in (("train", statements), ("test", test)):
+        folder = out / split
+        typer.echo(write_scenes(generate_statements(folder, statements=count, seed=seed, split=split), folder))
 
 
 @app.command("check")
