@@ -12,7 +12,7 @@ demo-images: $(VENV)/.installed-vision
 	$(BIN)/dmnplus demo-images
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadscope --no-loadscope-reorder
 
 # Options in BENCH, as in `make bench BENCH="--quick --threads 2"`; benchmarks/README.md names them.
 bench: $(VENV)/.installed

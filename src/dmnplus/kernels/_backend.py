@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,10 +16,20 @@ from dmnplus.kernels._build import KernelUnavailableError
 
 BACKENDS = ("auto", "cpu", "reference", "triton")
 
+_Function = TypeVar("_Function", bound=Callable[..., object])
 _LOGGER = logging.getLogger("dmnplus.kernels")
 _chosen: str | None = None
 _cpu_found: bool | None = None
 _triton_found: bool | None = None
+
+
+def _constant(function: _Function) -> _Function:
+    """Has `torch.compile` take the result of `function` as it is, as `torch.compiler.assume_constant_result` does.
+
+    That imports the whole compiler, which would double the time in which every command starts.
+    """
+    function._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
+    return function
 
 
 def get_backend() -> str:
@@ -129,13 +140,13 @@ def _loads(load: Callable[[], object]) -> bool:
     return True
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _triton_by_name() -> bool:
     _load_triton()
     return True
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _triton_available() -> bool:
     global _triton_found
     if _triton_found is None:
@@ -144,13 +155,13 @@ def _triton_available() -> bool:
 
 
 # Tracing must not follow the search for a compiler.
-@torch.compiler.assume_constant_result
+@_constant
 def _cpu_by_name() -> bool:
     _build.load()
     return True
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def _cpu_available() -> bool:
     global _cpu_found
     if _cpu_found is None:
@@ -163,7 +174,7 @@ def products() -> str:
     return "bfloat16 x 3" if takes_cpu(torch.empty(0)) and uses_matrix_unit() else "float32"
 
 
-@torch.compiler.assume_constant_result
+@_constant
 def uses_matrix_unit() -> bool:
     """Whether the compiled kernels, which there are, multiply on the processor's matrix unit."""
     return _build.matrix_unit()
