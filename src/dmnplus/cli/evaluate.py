@@ -83,6 +83,7 @@ def evaluate_run(
 ) -> None:
     """Print accuracy, error by type of question, and how the attention agrees with the supporting facts."""
     # Here and not above: PyTorch takes seconds to import, and help should not wait for it.
+    from dmnplus.cli.progress import reading
     from dmnplus.data.batching import encode
     from dmnplus.training.metrics import evaluate, predictions
     from dmnplus.training.run import load_model
@@ -140,6 +141,7 @@ def evaluate_run(
         store=features,
         wanted=model.pictures,
         weights=weights,
+        watch=reading,
     )
     encoded = encode(examples, vocabulary, last_facts=config.data.last_facts, pictures=pictures)
     # Only the metrics of some data sets need the answers themselves.

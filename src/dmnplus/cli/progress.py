@@ -1,16 +1,22 @@
-"""Progress of training: live bars on a terminal, plain lines anywhere else."""
+"""Progress of long work: live bars on a terminal, plain lines anywhere else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, track
 
 from dmnplus.training.run import Progress as News
 from dmnplus.training.trainer import Epoch, Step, TrainingConfig
+
+
+def reading(files: Sequence[str]) -> Iterable[str]:
+    """`files` one by one; a bar shows how many of them have been read, and goes when all have."""
+    console = Console(stderr=True)
+    return track(files, "reading pictures", console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager

@@ -280,6 +280,7 @@ def _origin(name: str | None) -> Origin | None:
 
 def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | None:
     """Where the pictures of all three parts are read from; None if they have none."""
+    from dmnplus.cli.progress import reading
     from dmnplus.vision.opening import open_pictures
 
     return open_pictures(
@@ -287,6 +288,7 @@ def _open(splits: Splits, config: Config, features: Path | None) -> Pictures | N
         size=config.data.image_size,
         grid=config.data.image_grid,
         store=features,
+        watch=reading,
     )
 
 

@@ -62,7 +62,7 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, a
                     image.load()
             else:
                 image.load()
-            rgb = _crop(_to_rgb(_upright(image)), picture)
+            rgb = crop(_to_rgb(_upright(image)), picture)
             # Closing the file would close a picture that needed no change, too.
             return rgb.copy() if rgb is image else rgb
     except DataError:
@@ -82,13 +82,17 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, a
 def read_pixels(
     picture: str | Path | Picture, size: int, *, max_pixels: int = MAX_PIXELS, animations: bool = True
 ) -> np.ndarray:
-    """`read_image`, squeezed to a square of `size` pixels as in the paper (section 3.2): uint8 [size, size, 3].
+    """`squeeze` of `read_image`."""
+    return squeeze(read_image(picture, max_pixels=max_pixels, animations=animations), size)
+
+
+def squeeze(image: Image.Image, size: int) -> np.ndarray:
+    """`image` as a square of `size` pixels, as in the paper (section 3.2): uint8 [size, size, 3].
 
     Bilinear with antialiasing, the filter that torchvision's weights are evaluated with.
     """
     from PIL import Image
 
-    image = read_image(picture, max_pixels=max_pixels, animations=animations)
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
@@ -197,7 +201,8 @@ def _eight_bits(grey: np.ndarray) -> np.ndarray:
     return np.rint(scaled).astype(np.uint8)
 
 
-def _crop(image: Image.Image, picture: Picture) -> Image.Image:
+def crop(image: Image.Image, picture: Picture) -> Image.Image:
+    """What is inside the box of `picture`, whose file `image` is. Raises DataError for a box that is none."""
     left, top, right, bottom = picture.box
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
         raise DataError(

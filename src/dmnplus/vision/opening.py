@@ -16,7 +16,7 @@ from dmnplus.data.pictures import PictureFormat, Pictures
 from dmnplus.vision.backbones import OFFICIAL, Backbone, load_backbone
 from dmnplus.vision.extract import extract_features
 from dmnplus.vision.image import MAX_PIXELS, read_pixels
-from dmnplus.vision.pixels import Pixels
+from dmnplus.vision.pixels import Pixels, Watch
 from dmnplus.vision.store import FeatureStore
 
 
@@ -28,12 +28,13 @@ def open_pictures(
     store: Path | None = None,
     wanted: PictureFormat | None = None,
     weights: Path | None = None,
+    watch: Watch = iter,
 ) -> Pictures | None:
     """Where `pictures` are read from: a `store` of features, or their files as pixels; None if there are none.
 
     Pixels are scaled to `size` for a model that makes `grid` regions a side of them. `wanted` is what a trained model
-    reads; regions that no store holds are made by its backbone and kept in the cache. Raises `DataError` where that is
-    not what there is.
+    reads; regions that no store holds are made by its backbone and kept in the cache. `watch` goes through the files
+    whose pixels are read. Raises `DataError` where that is not what there is.
     """
     pictures = list(dict.fromkeys(pictures))
     if not pictures:
@@ -44,7 +45,8 @@ def open_pictures(
         features = FeatureStore.open(store)
         _check_held(pictures, features)
     else:
-        return Pixels(pictures, size=wanted.size if wanted else size, grid=wanted.rows if wanted else grid)
+        size, grid = (wanted.size, wanted.rows) if wanted else (size, grid)
+        return Pixels(pictures, size=size, grid=grid, watch=watch)
     if wanted is not None and features.format != wanted:
         raise DataError(f"{features.path}: holds {features.format}, and the model was trained on {wanted}")
     return features
