@@ -14,6 +14,14 @@ import pytest
 os.environ["DMNPLUS_MATRIX_UNIT"] = "0"
 
 
+# Begun first, so that no process is left alone with one of them at the end.
+LONGEST = ("test_own_data_guide.py", "cli/test_reproduce.py", "training/test_run.py", "test_readme.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.path.as_posix().endswith(LONGEST))
+
+
 @pytest.fixture(autouse=True)
 def fixed_seeds() -> None:
     random.seed(0)
