@@ -421,7 +421,7 @@ def test_statements_are_made_trained_on_and_measured(dmnplus, tmp_path: Path):
     pytest.importorskip("PIL", reason="Pillow is not installed")
     made, run = tmp_path / "made", tmp_path / "run"
     assert dmnplus("data", "statements", made, "--statements", "60", "--test", "20").status == 0
-    quick = ["--recipe=nlvr", "--set=model.hidden=8", "--set=model.pixel_channels=16", "--set=training.epochs=1"]
+    quick = ["--recipe=statements", "--set=model.hidden=8", "--set=model.pixel_channels=16", "--set=training.epochs=1"]
     result = dmnplus("train", "pictures", "scenes", "--data", made, *quick, "--out", run)
     assert result.status == 0, result.err
     assert "20 questions" in dmnplus("eval", run, made).out

@@ -1,7 +1,7 @@
 """Statements about three boxes, true or false, made as NLVR's are: as many as wanted, the same ones for the same seed.
 
-NLVR version 1 has 989 sentences to train on. These have its pictures and its commonest wordings, and truth is read from
-the boxes, never from a template. Suhr et al. 2017, https://lil.nlp.cornell.edu/nlvr/
+NLVR version 1 has 248 different sentences to learn from. These have its pictures and its commonest wordings, and truth
+is read from the boxes, never from a template. Suhr et al. 2017, https://lil.nlp.cornell.edu/nlvr/
 """
 
 from __future__ import annotations
