@@ -23,6 +23,9 @@ app = typer.Typer(help="Fetch, make and compare data.", no_args_is_help=True)
 get = typer.Typer(help="Download data from its official source.", no_args_is_help=True)
 app.add_typer(get, name="get")
 
+PictureFolder = Annotated[
+    Path, typer.Argument(help="Folder for train/ and test/, each with questions.jsonl and pictures.")
+]
 Tasks = Annotated[str, typer.Option(help="The task or tasks: 2, or 1,4,6, or 1-20, or all.")]
 
 
@@ -62,7 +65,7 @@ def generate_files(
 
 @app.command("scenes")
 def draw_scenes(
-    out: Annotated[Path, typer.Argument(help="Folder for train/ and test/, each with questions.jsonl and pictures.")],
+    out: PictureFolder,
     questions: Annotated[int, typer.Option(min=1, help="Questions to train on.")] = 10_000,
     test: Annotated[int, typer.Option(min=1, help="Questions to test on.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same scenes.")] = 0,
@@ -82,7 +85,7 @@ def draw_scenes(
 
 @app.command("statements")
 def draw_statements(
-    out: Annotated[Path, typer.Argument(help="Folder for train/ and test/, each with questions.jsonl and pictures.")],
+    out: PictureFolder,
     statements: Annotated[int, typer.Option(min=1, help="Statements to train on.")] = 10_000,
     test: Annotated[int, typer.Option(min=1, help="Statements to test on.")] = 1_000,
     seed: Annotated[int, typer.Option(help="The same seed makes the same statements.")] = 0,

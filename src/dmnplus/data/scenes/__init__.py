@@ -15,11 +15,10 @@ from random import Random
 from dmnplus.data.example import DataError, Example, Picture, Region, Source
 from dmnplus.data.scenes import questions as still
 from dmnplus.data.scenes.changes import change
-from dmnplus.data.scenes.files import QUESTIONS_FILE, read_scenes, write_scenes
+from dmnplus.data.scenes.files import new_folder, read_scenes, write_scenes
 from dmnplus.data.scenes.mixed import mixed
 from dmnplus.data.scenes.question import Asked, Balance
 from dmnplus.data.scenes.scene import Scene, draw_scene, draw_series, scenes_of
-from dmnplus.data.writing import make_folder
 
 __all__ = ["KINDS", "SPLITS", "as_example", "compose", "generate_scenes", "read_scenes", "write_scenes"]
 
@@ -53,10 +52,7 @@ def generate_scenes(
         from dmnplus.data.scenes.drawing import BACKGROUND_BYTES, draw
     except ModuleNotFoundError as error:
         raise DataError(f"drawing scenes needs the package Pillow ({error}); install it: pip install pillow") from error
-    if (folder / QUESTIONS_FILE).exists():
-        # Its pictures would be drawn over.
-        raise DataError(f"{folder}: already holds {QUESTIONS_FILE}; choose another folder, or remove this one")
-    make_folder(folder)
+    new_folder(folder)
     backgrounds = Random(f"scenes/background/{split}/{seed}")
     examples: list[Example] = []
     for number, (pictures, asked) in enumerate(scenes, 1):

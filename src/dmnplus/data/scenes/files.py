@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dmnplus.data.example import WHOLE, DataError, Example, Fact, Picture, Region, Source
 from dmnplus.data.reading import decode
-from dmnplus.data.writing import write_lines
+from dmnplus.data.writing import make_folder, write_lines
 
 QUESTIONS_FILE = "questions.jsonl"
 
@@ -46,6 +46,14 @@ class _Question(_Line):
     supporting: list[_Index] = []
     regions: list[_Region] = []
     kind: str = ""
+
+
+def new_folder(folder: Path) -> None:
+    """Makes `folder` for pictures to be drawn; raises DataError if it holds a finished data set or cannot be made."""
+    if (folder / QUESTIONS_FILE).exists():
+        # Its pictures would be drawn over.
+        raise DataError(f"{folder}: already holds {QUESTIONS_FILE}; choose another folder, or remove this one")
+    make_folder(folder)
 
 
 def write_scenes(examples: Sequence[Example], folder: Path) -> Path:

@@ -13,12 +13,11 @@ from random import Random
 
 from dmnplus.data.example import DataError, Example, Picture, Region, Source
 from dmnplus.data.nlvr import BOXES
-from dmnplus.data.scenes.files import QUESTIONS_FILE
+from dmnplus.data.scenes.files import new_folder
 from dmnplus.data.statements.boxes import Boxes, draw_scattered, draw_towers
 from dmnplus.data.statements.claim import Claim
 from dmnplus.data.statements.scattered import scattered_claim
 from dmnplus.data.statements.towers import tower_claim
-from dmnplus.data.writing import make_folder
 
 # Statements on one picture.
 _PER_PICTURE = 4
@@ -40,9 +39,7 @@ def generate_statements(folder: Path, *, statements: int, seed: int = 0, split: 
         from dmnplus.data.statements.drawing import draw
     except ModuleNotFoundError as error:
         raise DataError(f"drawing needs the package Pillow ({error}); install it: pip install pillow") from error
-    if (folder / QUESTIONS_FILE).exists():
-        raise DataError(f"{folder}: already holds {QUESTIONS_FILE}; choose another folder, or remove this one")
-    make_folder(folder)
+    new_folder(folder)
     examples: list[Example] = []
     for number, (boxes, claims) in enumerate(compose(statements, Random(f"statements/{split}/{seed}")), 1):
         path = folder / f"{number:06}.png"
@@ -72,7 +69,7 @@ def compose(statements: int, random: Random) -> Iterator[tuple[Boxes, list[Claim
         chosen: dict[str, Claim] = {}
         while len(chosen) < min(statements, _PER_PICTURE):
             claim = claim_of(random)
-            # The first of an answer is as good as the second; then the one that is behind.
+            # Within a form neither truth gets more than one ahead of the other.
             truth = 1 if claim.holds(boxes) else -1
             if claim.text in chosen or ahead[claim.form] * truth > 0:
                 continue

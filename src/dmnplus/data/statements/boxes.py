@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import TypeAlias
 
+from dmnplus.data.nlvr import BOXES
+
 # Pixels of a box's side, and its places in the picture from left to right.
 BOX = 100
 PICTURE = (400, BOX)
-BOX_LEFTS = (0, 150, 300)
+BOX_LEFTS = tuple(round(left * PICTURE[0]) for left, *_ in BOXES)
 
 COLOURS = ("yellow", "black", "blue")
 SHAPES = ("circle", "square", "triangle")
@@ -20,6 +22,7 @@ SIZES = (10, 20, 30)
 BLOCK = 20
 HIGHEST = 4
 MOST_ITEMS = 7
+SIDES = "left top right bottom"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Item:
         """Left, top, right and bottom as shares of the box it is in."""
         return self.left / BOX, self.top / BOX, (self.left + self.size) / BOX, (self.top + self.size) / BOX
 
-    def touches(self, sides: str = "left top right bottom") -> bool:
+    def touches(self, sides: str = SIDES) -> bool:
         """Whether it reaches any of `sides`."""
         low, high = 0, BOX - self.size
         reached = {

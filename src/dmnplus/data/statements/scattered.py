@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from dmnplus.data.statements.boxes import COLOURS, MOST_ITEMS, SHAPES, Boxes, Item
+from dmnplus.data.statements.boxes import COLOURS, MOST_ITEMS, SHAPES, SIDES, Boxes, Item
 from dmnplus.data.statements.claim import Amount, Claim, Part, amount, anything, colours, exactly, number, several
 
 _SIDES = {
-    "the edge": "left top right bottom",
-    "an edge": "left top right bottom",
-    "the wall": "left top right bottom",
-    "the side": "left top right bottom",
+    "the edge": SIDES,
+    "an edge": SIDES,
+    "the wall": SIDES,
+    "the side": SIDES,
     "the base": "bottom",
     "the bottom of a box": "bottom",
     "right wall of a box": "right",

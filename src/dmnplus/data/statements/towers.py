@@ -11,6 +11,7 @@ from dmnplus.data.statements.claim import Amount, Claim, Part, amount, anything,
 
 _ENDS = {"top": -1, "base": 0, "bottom": 0}
 _OVER = ("over", "above", "on", "on top of")
+_ANY_HEIGHT = Part("", "", anything, anything)
 
 
 def tower_claim(random: Random) -> Claim:
@@ -22,20 +23,20 @@ def tower_claim(random: Random) -> Claim:
 def _towers(random: Random) -> Claim:
     """There are so many towers that have something."""
     count, part = amount(random, 3), _part(random)
-    noun, high = "tower", None
+    high = _ANY_HEIGHT
     joint = random.choices(("with", f"which {count.have()}", f"that {count.have()}", "having"), (6, 1, 1, 1))[0]
     if part.form in (*_ENDS, "over") and random.random() < 0.3:
         high = _height(random)
         joint = random.choice((f"with {high.text} having", f"with {high.text} with", f"with {high.text}, and it has"))
 
     def fits(box: Box) -> bool:
-        return part.fits(box) and (high is None or high.fits(box))
+        return part.fits(box) and high.fits(box)
 
     return Claim(
         f"towers {part.form}",
-        f"{count.there(noun)} {joint} {part.text}",
+        f"{count.there('tower')} {joint} {part.text}",
         lambda boxes: count.fits(sum(map(fits, boxes))),
-        lambda box: part.among(box) if high is None or high.fits(box) else (),
+        lambda box: part.among(box) if high.fits(box) else (),
     )
 
 
@@ -96,7 +97,7 @@ def _longest_run(box: Box, colour: str) -> int:
 def _blocks_at(random: Random) -> Claim:
     count, colour = amount(random, 3), random.choice(COLOURS)
     end = random.choice(("top", "base"))
-    high = _height(random) if random.random() < 0.4 else Part("", "", anything, anything)
+    high = _height(random) if random.random() < 0.4 else _ANY_HEIGHT
     after = f" as the {end} of a tower" + (f" with {high.text}" if high.text else "")
 
     def fits(box: Box) -> bool:
