@@ -101,6 +101,15 @@ def test_text_gives_the_same_answers_and_attention(name: str):
     same(config, vocabulary, model, text_batches(vocabulary))
 
 
+@pytest.mark.parametrize("closed", [17, 19, 40, 60])
+def test_gates_that_are_nearly_closed_have_the_same_shares(closed: float):
+    config = of(NETWORKS["sum and mean"])
+    vocabulary, model = made(moves(40), config)
+    with torch.no_grad():
+        model.memory.gate.b2.fill_(-closed)
+    same(config, vocabulary, model, text_batches(vocabulary))
+
+
 def test_every_choice_of_the_network_is_among_these():
     choices_of = {"input": TextInput, "memory": Memory, "episode": Episode, "update": Update, "answer": Answer}
     for name, choices in choices_of.items():

@@ -261,7 +261,10 @@ def _gate(g: Graph, gate: AttentionGate, f_BFH: str, half: str, m: str) -> str:
     hidden = g.op("Tanh", half)
     Z_BF = g.squeeze(g.linear(hidden, gate.W2, gate.b2), 2)
     Z_BF = g.op("Where", Inputs.mask, Z_BF, g.constant(-np.inf))
-    return g.op("Sigmoid", Z_BF) if gate.independent else g.op("Softmax", Z_BF, axis=-1)
+    if not gate.independent:
+        return g.op("Softmax", Z_BF, axis=-1)
+    # Not Sigmoid, which onnxruntime makes zero below -18: shares of gates that are nearly closed would be of nothing.
+    return g.op("Div", g.constant(1.0), g.op("Add", g.constant(1.0), g.op("Exp", g.op("Neg", Z_BF))))
 
 
 def _shares(g: Graph, g_BF: str) -> str:
