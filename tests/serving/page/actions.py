@@ -10,6 +10,14 @@ if TYPE_CHECKING:
 STORY = "Mary went to the kitchen. John moved to the garden.\nMary travelled to the office."
 SENTENCES = ["Mary went to the kitchen.", "John moved to the garden.", "Mary travelled to the office."]
 QUESTION = "Where is Mary?"
+# A script that keeps back the list of models until `modelsCome()`.
+HELD = """{
+  const come = new Promise((come) => { window.modelsCome = come; }), real = window.fetch;
+  window.fetch = async (path, ...rest) => {
+    if (path === 'v1/models') await come;
+    return real(path, ...rest);
+  };
+}"""
 
 
 def ask(page: Page, story: str = STORY, question: str = QUESTION) -> None:

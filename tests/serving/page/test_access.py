@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.serving.page.actions import STORY, answer_word, ask, switch_off
@@ -39,6 +41,11 @@ def test_everything_works_by_keyboard(visit: Open):
     page.keyboard.press("Control+Enter")
     page.wait_for_selector("#result[aria-busy=false]")
     assert answer_word(page) == "garden"
+    while page.evaluate(focused) != "leave-out":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".without")
+    assert page.evaluate(focused) == "leave-out"
 
 
 def test_what_is_missing_is_said_where_it_is_missing(visit: Open):
@@ -70,6 +77,51 @@ def test_a_phone_needs_no_scrolling_sideways(visit: Open):
         assert box.bounding_box()["height"] >= 24
     # The answer was brought into view.
     assert page.locator(".answer-word").bounding_box()["y"] < 844
+
+
+SPILT = """() => [...document.querySelectorAll('.share, .ranked li, .sure')].filter((row) => {
+  const words = document.createRange();
+  words.selectNodeContents(row);
+  return Math.max(...[...words.getClientRects()].map(({ right }) => right)) > row.getBoundingClientRect().right + .5;
+}).map((row) => row.innerText)"""
+BROKEN = """() => [...document.querySelectorAll('.ranked-word, .number, .pass-name')].filter((word) => {
+  const letters = document.createRange();
+  letters.selectNodeContents(word);
+  return new Set([...letters.getClientRects()].map(({ top }) => top)).size > 1;
+}).map((word) => word.innerText)"""
+
+
+@pytest.mark.parametrize("passes", [3, 4, 12])
+def test_on_the_narrowest_phone_words_and_numbers_have_room(visit: Open, passes: int):
+    def answer(route: Any) -> None:
+        facts = route.request.post_data_json["facts"]
+        best, next_best = ("hallway", "bathroom") if len(facts) == 3 else ("bathroom", "hallway")
+        content = {
+            "answer": best,
+            "probability": 0.9999,
+            "ranked": [{"answer": best, "probability": 0.9999}, {"answer": next_best, "probability": 0.0001}],
+            "facts": [{"kind": "sentence", "text": fact} for fact in facts],
+            "attention": [[1.0] * len(facts)] * passes,
+            "regions": {},
+            "unknown_words": [],
+            "model": {"name": "babi/1", "version": "0", "data": "babi/1"},
+            "timing": {"queue_ms": 0, "compute_ms": 0, "batch": 1},
+        }
+        route.fulfill(json=content)
+
+    page, _ = visit(routes={"**/v1/answer": answer})
+    ask(page)
+    switch_off(page, 2)
+    assert page.locator(".ranked-word").count() == 3
+    assert page.locator(".share").count() == 2 * passes
+    lefts = "[...document.querySelectorAll('.share')].map((cell) => cell.getBoundingClientRect().left)"
+    for width in (320, 360, 390, 430, 560):
+        page.set_viewport_size({"width": width, "height": 640})
+        assert page.evaluate(SPILT) == []
+        assert page.evaluate(BROKEN) == []
+        assert page.evaluate(WIDTH) == [width, width]
+        # Up to four passes stand side by side, those of one fact below those of another.
+        assert passes > 4 or len(set(page.evaluate(lefts))) == passes
 
 
 CONTRAST = """() => {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -67,8 +68,10 @@ def test_errors_are_shown_and_can_be_tried_again(visit: Open, status: int, body:
     page.get_by_label("Question", exact=True).fill(QUESTION)
     page.get_by_role("button", name="Ask").click()
     page.get_by_role("alert").get_by_text(shown).wait_for()
-    page.get_by_role("button", name="Try again").click()
+    page.get_by_role("button", name="Try again").press("Enter")
     page.wait_for_selector(".answer-word")
+    # The button is gone; what it was in has the focus.
+    assert page.evaluate("document.activeElement.id") == "result"
     assert len(problems) == (status != 200)
     problems.clear()
 
@@ -97,8 +100,13 @@ def test_a_server_with_a_token_asks_for_it(visit: Open, site: Site):
         dialog = page.get_by_role("dialog")
         dialog.get_by_label("Token").fill("wrong-token")
         dialog.get_by_label("Token").press("Enter")
-        page.wait_for_selector("#token-dialog[open]")
-        dialog.get_by_label("Token").fill("right-token")
+        dialog.get_by_text("That token was refused.").wait_for()
+        # Copied from a web page, with a space of no width.
+        dialog.get_by_label("Token").fill("right-token\u200b")
+        dialog.get_by_label("Token").press("Enter")
+        dialog.get_by_text("type it by hand").wait_for()
+        assert len(problems) == 2
+        dialog.get_by_label("Token").fill(" right-token ")
         dialog.get_by_role("button", name="Use it").click()
         page.wait_for_selector("#model:not([disabled])")
         ask(page)
@@ -107,7 +115,54 @@ def test_a_server_with_a_token_asks_for_it(visit: Open, site: Site):
         stored = page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie])")
         assert stored == '[{},{},""]'
         page.reload()
+        page.wait_for_selector("#token-dialog[open]")
+        assert "refused" not in dialog.inner_text()
         dialog.get_by_role("button", name="Cancel").click()
         page.get_by_role("alert").filter(has_text="answers only with its token").wait_for()
         assert all("401" in problem for problem in problems)
         problems.clear()
+
+
+def test_a_list_of_models_that_was_refused_is_asked_for_again_with_the_question(visit: Open):
+    page, problems = visit()
+    refusals = [1]
+
+    def busy(route: Any) -> None:
+        if refusals:
+            refusals.pop()
+            route.fulfill(status=503, headers={"Retry-After": "600"}, body=error("busy", "ask again"))
+        else:
+            route.continue_()
+
+    page.route("**/v1/models", busy)
+    page.reload()
+    page.get_by_text("The server is busy with other questions.").wait_for()
+    ask(page)
+    assert answer_word(page) == "office"
+    assert page.get_by_label("Model").is_enabled()
+    assert len(problems) == 1
+    problems.clear()
+
+
+@pytest.mark.parametrize("queue", [1, 5])
+def test_a_server_that_takes_few_questions_at_once(visit: Open, site: Site, queue: int):
+    story = [f"Mary went to the {room}." for room in ("kitchen", "office", "garden", "hallway")] * 3
+    link = urlencode({"story": "\n".join(story), "question": QUESTION, "model": "babi/1", "off": "12"})
+    with running(site.models, ServerConfig(port=0, queue=queue)) as url:
+        page, problems = visit(f"{url.rstrip('/')}/#{link}")
+        page.wait_for_selector("#result[aria-busy=false] .before")
+        assert answer_word(page) == "garden"
+        page.get_by_role("button", name="Leave each fact out in turn").click()
+        page.wait_for_selector(".without")
+        answerer = site.models["babi/1"].answerer
+        for i, text in enumerate(page.locator(".without").all_inner_texts()):
+            assert f": {answerer.answer([s for j, s in enumerate(story) if j != i], QUESTION).answer} " in text
+        assert page.locator(".without").count() == 12
+        # What was refused is remembered.
+        assert len(problems) == {1: 1, 5: 2}[queue]
+        assert all("422" in problem for problem in problems)
+        problems.clear()
+        page.get_by_role("button", name="Ask").click()
+        page.wait_for_selector("#result[aria-busy=false] .before", state="detached")
+        page.get_by_role("button", name="Leave each fact out in turn").click()
+        page.wait_for_selector(".without")

@@ -10,24 +10,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.serving.page.actions import answer_word, percent, shares
+from tests.serving.page.actions import HELD, answer_word, percent, shares
 from tests.serving.page.conftest import Open, Site
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 
-def drop(page: Page, *files: tuple[str, bytes], type: str = "image/png", how: str = "drop") -> None:
-    page.evaluate(
-        """([files, type, how]) => {
+def drop(page: Page, *files: tuple[str, bytes], type: str = "image/png", how: str = "drop", text: str = "") -> bool:
+    """Whether the page leaves it to the browser."""
+    return page.evaluate(
+        """([files, type, how, text]) => {
           const data = new DataTransfer();
           for (const [name, bytes] of files) data.items.add(new File([new Uint8Array(bytes)], name, { type }));
+          if (text) data.setData('text/plain', text);
           const options = { bubbles: true, cancelable: true };
-          document.querySelector('#story').dispatchEvent(how === 'drop'
+          return document.querySelector('#story').dispatchEvent(how === 'drop'
             ? new DragEvent('drop', { ...options, dataTransfer: data })
             : new ClipboardEvent('paste', { ...options, clipboardData: data }));
         }""",
-        [[(name, list(content)) for name, content in files], type, how],
+        [[(name, list(content)) for name, content in files], type, how, text],
     )
 
 
@@ -107,6 +109,23 @@ def test_pictures_and_sentences_are_mixed_and_removed(visit: Open, site: Site):
     # Pasted as from another program.
     drop(page, ("", content), how="paste")
     page.wait_for_selector("#pictures li:nth-child(2)")
+    # As from a file manager, which gives the name, too.
+    drop(page, ("star.png", content), how="paste", text="star.png")
+    page.wait_for_selector("#pictures li:nth-child(3)")
+    # As from a spreadsheet, which gives a picture of the text, too.
+    assert drop(page, ("image.png", content), how="paste", text="Mary went home.")
+    assert page.get_by_role("alert").inner_text() == ""
+    assert page.locator("#pictures li").count() == 3
+
+
+def test_a_picture_is_dropped_before_the_models_are_there(visit: Open, site: Site):
+    page, _ = visit()
+    page.add_init_script(HELD)
+    page.reload()
+    drop(page, ("scene.png", Path(site.scenes[0].facts[0].path).read_bytes()))
+    page.evaluate("modelsCome()")
+    page.wait_for_selector("#pictures img")
+    assert page.get_by_label("Model").input_value() == "scenes"
 
 
 def test_what_is_not_a_picture_is_refused(visit: Open):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.serving.page.actions import QUESTION, SENTENCES, STORY, answer_word, ask, percent, shares, switch_off
+from tests.serving.page.actions import HELD, QUESTION, SENTENCES, STORY, answer_word, ask, percent, shares, switch_off
 from tests.serving.page.conftest import Open, Site
 
 
@@ -115,6 +115,40 @@ def test_a_link_brings_everything_back(visit: Open, site: Site):
     assert again.url == page.url == link
     again.reload()
     again.wait_for_selector(".before")
+
+
+def test_nothing_is_lost_that_is_done_before_the_models_are_there(visit: Open):
+    page, _ = visit()
+    ask(page)
+    link = page.url
+    page.add_init_script(HELD)
+    # A link, and no patience.
+    page.reload()
+    page.keyboard.press("Control+Enter")
+    page.evaluate("modelsCome()")
+    page.wait_for_selector(".answer-word")
+    assert answer_word(page) == "office"
+    # A question of one's own, asked twice.
+    page.reload()
+    page.get_by_label("Story", exact=True).fill("Mary went to the garden.")
+    page.get_by_label("Question", exact=True).fill(QUESTION)
+    page.keyboard.press("Control+Enter")
+    page.keyboard.press("Control+Enter")
+    page.evaluate("modelsCome()")
+    page.wait_for_selector(".answer-word")
+    assert answer_word(page) == "garden"
+    assert page.get_by_label("Model").is_enabled()
+    # A form that is cleared.
+    page.reload()
+    page.get_by_role("button", name="Clear").click()
+    page.evaluate("modelsCome()")
+    page.wait_for_selector("#model:not([disabled])")
+    # A link that is opened where the page is open.
+    page.reload()
+    page.evaluate("link => { location.href = link; }", link)
+    page.evaluate("modelsCome()")
+    page.wait_for_selector(".answer-word")
+    assert page.get_by_role("alert").inner_text() == ""
 
 
 def test_a_page_that_may_not_use_the_clipboard_shows_the_link(visit: Open, site: Site):

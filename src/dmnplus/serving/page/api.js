@@ -12,9 +12,11 @@ export class Problem extends Error {
   }
 }
 
-/** In memory only: a token in storage would outlive the page. */
+/** In memory only: a token in storage would outlive the page. Returns the last one, "" if there was none. */
 export function useToken(value) {
+  const last = token;
   token = value;
+  return last;
 }
 
 export function models(signal) {
@@ -47,17 +49,23 @@ export async function answers(questions, signal) {
   }
   const asked = questions.map(textQuestion);
   const longest = Math.max(...asked.map((one) => JSON.stringify(one).length));
-  const atOnce = Math.max(1, Math.min(MOST_AT_ONCE, Math.floor(MOST_LETTERS / longest)));
-  for (let start = 0; start < asked.length; start += atOnce) {
-    const json = { questions: asked.slice(start, start + atOnce) };
-    given.push(...(await call("v1/answers", { json, signal })).answers);
+  while (given.length < asked.length) {
+    const atOnce = Math.max(1, Math.min(mostAtOnce, Math.floor(MOST_LETTERS / longest)));
+    const json = { questions: asked.slice(given.length, given.length + atOnce) };
+    try {
+      given.push(...(await call("v1/answers", { json, signal })).answers);
+    } catch (error) {
+      if (error.code !== "too_many_questions" || json.questions.length === 1) throw error;
+      mostAtOnce = Math.floor(json.questions.length / 2);
+    }
   }
   return given;
 }
 
 const TOP = 5;
-// Well below what a server takes in one request unless told otherwise (256 questions, 1 MiB).
-const MOST_AT_ONCE = 64;
+// Well below what a server takes in one request unless told otherwise (256 questions, 1 MiB). One that takes fewer
+// questions refuses more and does not say how many: half of them are tried, and that is kept.
+let mostAtOnce = 64;
 const MOST_LETTERS = 200_000;
 
 function textQuestion({ model, facts, question }) {

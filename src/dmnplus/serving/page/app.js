@@ -22,6 +22,8 @@ let retriesLeft = RETRIES;
 async function ask({ off = new Set() } = {}) {
   const question = $("question").value.trim();
   const facts = toFacts($("story").value);
+  // With no story typed yet, what the address names.
+  if (!models.length) return start(facts.length ? () => ask({ off }) : restore);
   const missing = facts.find((fact) => fact.kind === "picture" && !pictures[fact.index]);
   if (!facts.length) return complain("Write a story first: at least one sentence or picture.", $("story"));
   if (missing) {
@@ -130,14 +132,24 @@ function waitAndRetry(error, again) {
 function askForToken(again) {
   const dialog = $("token-dialog");
   $("token").value = "";
+  $("token-problem").textContent = api.useToken("") ? "That token was refused." : "";
   $("token-form").onsubmit = (event) => {
     event.preventDefault();
-    api.useToken($("token").value.trim());
+    const token = $("token").value.trim();
+    // No header carries anything else.
+    if (!/^[!-~]+$/.test(token)) {
+      $("token-problem").textContent = "A token holds only plain letters, digits and signs. If this one was pasted, " +
+        "something that cannot be seen may have come along: type it by hand.";
+      $("token").select();
+      return;
+    }
+    api.useToken(token);
+    dialog.onclose = null;
     dialog.close();
     again();
   };
   $("token-cancel").onclick = () => dialog.close();
-  dialog.onclose = () => { if (!request) complain("This server answers only with its token.", null, again); };
+  dialog.onclose = () => complain("This server answers only with its token.", null, again);
   dialog.showModal();
 }
 
@@ -175,6 +187,8 @@ function tryAgain(text, again) {
 
 function notice(kind = "", ...children) {
   clearInterval(retryTimer);
+  // Its button goes, and would take the focus of the keyboard with it.
+  if ($("notice").contains(document.activeElement)) $("result").focus({ preventScroll: true });
   $("notice").className = kind ? `notice ${kind}` : "";
   $("notice").replaceChildren(...children.filter(Boolean));
 }
@@ -191,7 +205,8 @@ function chosen() {
   return models.find(({ name }) => name === $("model").value);
 }
 
-async function start() {
+/** Fetch the list of models, without which nothing can be asked, and do `next`. */
+async function start(next = restore) {
   await work(async (signal) => {
     const given = await api.models(signal);
     models = given.models;
@@ -200,8 +215,8 @@ async function start() {
     $("model").disabled = false;
     $("picture-field").hidden = !models.some((model) => model.pictures);
     modelChosen();
-  }, start);
-  if (models.length) restore();
+  }, () => start(next));
+  if (models.length) await next();
 }
 
 function modelChosen() {
@@ -246,6 +261,7 @@ async function useExample({ facts, question }) {
 async function restore() {
   const state = fromFragment(location.hash.slice(1));
   if (!state) return;
+  if (!models.length) return start();
   forgetPictures();
   $("story").value = state.story;
   $("question").value = state.question;
@@ -268,6 +284,7 @@ async function restore() {
 async function addPictures(files) {
   const images = [...files].filter((file) => !file.type || file.type.startsWith("image/"));
   if (!images.length) return complain("Only pictures can be added here; paste text into the story.");
+  if (!models.length) return start(() => restore().then(() => addPictures(images)));
   const reader = models.find((model) => model.pictures);
   if (!reader) return complain("No model of this server reads pictures.");
   notice();
@@ -354,7 +371,8 @@ function clear() {
   notice();
   markStale();
   history.replaceState(null, "", location.pathname);
-  modelChosen();
+  if (models.length) modelChosen();
+  else start();
   $("story").focus();
 }
 
@@ -379,9 +397,13 @@ $("files").addEventListener("change", async (event) => {
   event.target.value = "";
 });
 document.addEventListener("paste", (event) => {
-  if (!event.clipboardData.files.length) return;
+  const { files } = event.clipboardData;
+  const text = event.clipboardData.getData("text/plain");
+  if (!files.length) return;
+  // Spreadsheets and word processors put a picture of the text beside it; file managers, the name of a picture.
+  if (text && !text.includes(files[0].name) && event.target.matches("textarea, #question, #token")) return;
   event.preventDefault();
-  addPictures(event.clipboardData.files);
+  addPictures(files);
 });
 for (const name of ["dragenter", "dragover"]) {
   document.addEventListener(name, (event) => {

@@ -35,7 +35,8 @@ function headline({ asked, answer, base, off }) {
   return [
     el("p", { className: "asked", textContent: asked.question }),
     el("h2", { className: "answer-word", textContent: answer.answer }),
-    el("p", { className: "sure" }, bar(answer.probability), el("span", { textContent: percent(answer.probability) })),
+    el("p", { className: "sure" }, bar(answer.probability),
+      el("span", { className: "number", textContent: percent(answer.probability) })),
     off.size === 0 ? null : el("div", { className: `before${changed ? " changed" : ""}` },
       el("p", { className: "before-title", textContent: changed ? "The answer changed" : "The answer stays" }),
       el("ul", { className: "ranked" }, rankedRow(base, "with every fact"), rankedRow(answer, `without fact ${left}`))),
@@ -76,10 +77,11 @@ function passes(view, actions) {
       "The network goes over the facts several times. Each pass shares 100% among them. Switch a fact off to see " +
       "what the answer owes to it." }),
     list,
+    // Not `disabled`, which would take the focus of the keyboard from it.
     asked.facts.length < 2 ? null : el("button", {
       id: "leave-out", type: "button", className: "button quiet", textContent: without
-        ? "Each fact was left out once" : "Leave each fact out in turn", disabled: without !== null,
-      onclick: () => actions.leaveEachOut(),
+        ? "Each fact was left out once" : "Leave each fact out in turn", aria: { disabled: without !== null },
+      onclick: without ? null : () => actions.leaveEachOut(),
     }));
 }
 
