@@ -62,6 +62,24 @@ def test_the_page_and_its_files_are_served(client: TestClient):
     assert client.get("/static/style.css").headers["content-type"].startswith("text/css")
 
 
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+def test_those_who_watch_may_ask_for_headers_alone(client: TestClient, path: str):
+    head, full = client.head(path), client.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == str(len(full.content))
+
+
+@pytest.mark.parametrize("path", ["/healthz/", "/v1/models/", "/static"])
+def test_another_path_is_not_found_and_leads_nowhere(client: TestClient, path: str):
+    response = client.get(path, follow_redirects=False)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_some_facts_may_have_no_word(client: TestClient):
+    response = client.post("/v1/answer", json={"facts": ["", *STORY, "..."], "question": WHERE})
+    assert (response.status_code, len(response.json()["facts"])) == (200, 5)
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -69,8 +87,13 @@ def test_the_page_and_its_files_are_served(client: TestClient):
         ({"question": WHERE}, 422, "invalid"),
         ({"facts": STORY, "story": "x", "question": WHERE}, 422, "invalid"),
         ({"facts": [], "question": WHERE}, 422, "invalid"),
-        ({"story": " ", "question": WHERE}, 422, "invalid"),
-        ({"facts": STORY, "question": " "}, 422, "invalid"),
+        ({"facts": ["", "?!"], "question": WHERE}, 422, "empty_story"),
+        # Of which the model reads the last 70.
+        ({"facts": [*STORY, *[""] * 70], "question": WHERE}, 422, "empty_story"),
+        ({"story": " ", "question": WHERE}, 422, "empty_story"),
+        ({"story": "?!", "question": WHERE}, 422, "empty_story"),
+        ({"facts": STORY, "question": ""}, 422, "empty_question"),
+        ({"facts": STORY, "question": "?"}, 422, "empty_question"),
         ({"facts": [1], "question": WHERE}, 422, "invalid"),
         ({"facts": None, "story": "x", "question": WHERE}, 422, "invalid"),
         ({"facts": STORY, "question": WHERE, "top": "5"}, 422, "invalid"),
@@ -79,6 +102,7 @@ def test_the_page_and_its_files_are_served(client: TestClient):
         ({"facts": STORY, "question": WHERE, "model": "none"}, 404, "no_such_model"),
         ({"facts": ["x"] * 1001, "question": WHERE}, 422, "too_many_facts"),
         ({"facts": ["x " * 5000], "question": WHERE}, 422, "too_many_words"),
+        ({"facts": ["x"] * 69 + ["x " * 2858], "question": WHERE}, 422, "too_long_fact"),
     ],
 )
 def test_what_cannot_be_answered_says_why(client: TestClient, body: dict, status: int, code: str):

@@ -103,9 +103,9 @@ def test_a_batch_has_no_more_questions_than_the_server_is_told():
 
 
 def test_long_questions_share_a_batch_only_as_far_as_memory_allows(monkeypatch: pytest.MonkeyPatch):
-    # Three facts, the longest of six words: two such questions are 36 cells; one of eighteen words alone is more.
+    # Three facts, the longest of six words: two such questions are 36 cells, as is one of twelve words alone.
     monkeypatch.setattr(batching, "MOST_CELLS", 36)
     asked = [{"facts": STORY, "question": "Where is mary?"}] * 4
-    asked.insert(2, {"facts": [*STORY[:2], "mary " * 18], "question": "Where is mary?"})
+    asked.insert(2, {"facts": [*STORY[:2], "mary " * 12], "question": "Where is mary?"})
     with TestClient(create_app({"one": served("one")})) as client:
         assert [answer["timing"]["batch"] for answer in ask(client, asked)] == [2, 2, 1, 2, 2]

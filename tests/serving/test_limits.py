@@ -124,9 +124,43 @@ def test_slow_clients_are_told_and_let_go(start: Start):
 def test_what_is_not_http_is_told_so(start: Start):
     address = start()
     assert talk(address, b"\x16\x03\x01 hello\r\n\r\n").startswith(b"HTTP/1.1 400")
-    large = b"GET / HTTP/1.1\r\n" + b"".join(b"X-%d: " % i + b"x" * 1000 + b"\r\n" for i in range(100))
-    assert talk(address, large).startswith(b"HTTP/1.1 431")
     assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_headers_are_bounded_however_they_come(start: Start):
+    address = start()
+
+    def fields(size: int) -> bytes:
+        return b"".join(b"X-%03d: " % i + b"x" * 992 + b"\r\n" for i in range(size // 1000))
+
+    def status(*pieces: bytes, pause: float = 0.02) -> bytes:
+        return talk(address, *pieces, pause=pause).removeprefix(b"HTTP/1.1 ")[:3]
+
+    get, end = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n", b"\r\n"
+    chunked = request("Transfer-Encoding: chunked\r\nConnection: close\r\n")
+    body = b"%x\r\n%s\r\n0\r\n" % (len(asked := json.dumps(ASKED).encode()), asked)
+    for size, expected in ((60_000, b"200"), (70_000, b"431"), (120_000, b"431"), (400_000, b"431")):
+        one = b"X: " + b"x" * size + b"\r\n"
+        assert status(get + fields(size) + end) == expected
+        assert status(get + one + end) == expected
+        assert status(b"GET /healthz?%s HTTP/1.1\r\nConnection: close\r\n\r\n" % (b"x" * size)) == expected
+        # Trailers come after the body, and none of them need ever end.
+        assert status(chunked, body + fields(size), end) == expected
+        assert status(chunked, body, one, end) == expected
+    half = b"X: " + b"x" * 40_000
+    assert status(get, half, half) == status(chunked, body, half, half) == b"431"
+    assert status(get, half[:30_000], half[:30_000], end, end) == b"200"
+
+
+def test_a_request_may_come_with_the_end_of_the_one_before(start: Start):
+    address = start()
+    # How much is received at once is not told beforehand.
+    for size in (66_000, 70_000, 100_000, 150_000, 200_000):
+        asked = json.dumps(ASKED).encode() + b" " * size
+        first = request(f"Content-Length: {len(asked)}\r\n") + asked + b"GET /healthz HTTP/1.1\r\nHo"
+        # What the body counts is no header.
+        answers = talk(address, first, b"st: x\r\nConnection: close\r\n\r\n", pause=0.2)
+        assert answers.count(b"HTTP/1.1 200") == 2
 
 
 def test_connections_are_bounded(start: Start):

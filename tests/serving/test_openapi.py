@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dmnplus.data.words import tokenize
 from dmnplus.serving.app import create_app
 from dmnplus.serving.settings import ServerConfig
 from tests.serving.conftest import running
@@ -19,7 +20,9 @@ schemathesis = pytest.importorskip("schemathesis", reason="needs pip install 'dm
 
 TOKEN = "se-cret"
 PICTURES = st.lists(st.sampled_from([png(), png(1, 1, "blue"), png(40, 30, "white")]), min_size=1, max_size=3)
-STORIES = st.lists(st.text() | st.builds(lambda image: {"image": image}, st.integers(0, 9)), min_size=1, max_size=5)
+STORIES = st.lists(
+    st.text() | st.builds(lambda image: {"image": image}, st.integers(0, 9)), min_size=1, max_size=5
+).filter(lambda story: any(isinstance(fact, dict) or tokenize(fact) for fact in story))
 
 
 @pytest.fixture(scope="module", params=["", TOKEN], ids=["open", "token"])
@@ -46,6 +49,8 @@ def told(case: Any, story: list[Any]) -> Any:
 def test_every_route_keeps_to_its_description(schema, mode):
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) >= 7
+    # Of what is a letter beyond ASCII it has its own idea when it makes texts without one.
+    schema.config.generation.update(codec="utf-8" if mode == schemathesis.GenerationMode.POSITIVE else "ascii")
     for operation in operations:
         cases = operation.as_strategy(generation_mode=mode)
         if mode == schemathesis.GenerationMode.POSITIVE:

@@ -44,7 +44,8 @@ def test_sentences_and_pictures_mix(client: TestClient):
 @pytest.mark.parametrize(
     ("data", "code"),
     [
-        ({"question": " "}, "invalid"),
+        ({"question": "?"}, "empty_question"),
+        ({"question": "Where?", "facts": '["!"]'}, "empty_story"),
         ({"question": "Where?", "facts": "["}, "invalid"),
         ({"question": "Where?", "facts": '[{"image": 2}]'}, "invalid"),
         ({"question": "Where?", "facts": '[{"image": -1}]'}, "invalid"),
@@ -56,6 +57,21 @@ def test_sentences_and_pictures_mix(client: TestClient):
 def test_what_cannot_be_answered_says_why(client: TestClient, data: dict, code: str):
     response = client.post("/v1/answer/pictures", data=data, files=FILES)
     assert (response.status_code, response.json()["error"]["code"]) == (422, code)
+
+
+def test_of_a_long_story_only_what_is_read_is_bounded_and_decoded(client: TestClient):
+    files = [*FILES, ("images", ("broken.png", b""))]
+    # A picture is four facts, and the model reads the last 70, and so not the first two.
+    told = [{"image": 2}, "x " * 1500, *[{"image": 0}] * 69]
+
+    def post(facts: list) -> tuple[int, str]:
+        data = {"question": "Where?", "facts": json.dumps(facts)}
+        response = client.post("/v1/answer/pictures", data=data, files=files)
+        return response.status_code, response.json().get("error", {}).get("code", "")
+
+    assert post([*told, "x " * 714]) == (200, "")
+    assert post([*told, "x " * 723]) == (422, "too_long_fact")
+    assert post(told) == (422, "too_long_fact")
 
 
 def test_there_are_only_so_many_pictures(client: TestClient):

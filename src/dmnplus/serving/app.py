@@ -23,7 +23,7 @@ from torch import Tensor
 from dmnplus.answering import Answer
 from dmnplus.data.example import DataError, Fact, Picture
 from dmnplus.data.words import tokenize
-from dmnplus.serving.batching import Batcher, QueueFullError, Timing
+from dmnplus.serving.batching import MOST_CELLS, Batcher, QueueFullError, Timing
 from dmnplus.serving.errors import ApiError, JsonResponse, busy, http_error, internal_error, validation_error
 from dmnplus.serving.limits import Limits
 from dmnplus.serving.metrics import Metrics
@@ -31,6 +31,7 @@ from dmnplus.serving.models import ServedModel
 from dmnplus.serving.observing import Observer
 from dmnplus.serving.pictures import Decoder
 from dmnplus.serving.schemas import (
+    HAS_WORD,
     AnswerOut,
     Answers,
     ErrorOut,
@@ -66,6 +67,7 @@ _FACTS_SCHEMA = {
     "type": "array",
     "minItems": 1,
     "items": {"anyOf": [{"type": "string"}, ImageFact.model_json_schema()]},
+    "contains": {"anyOf": [{"type": "string", **HAS_WORD}, {"type": "object"}]},
 }
 # FastAPI says only that they are files.
 _PICTURES = {"multipart/form-data": {"encoding": {"images": {"contentType": "image/*"}}}}
@@ -101,6 +103,8 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         # Their pages fetch scripts from elsewhere.
         docs_url=None,
         redoc_url=None,
+        # Their address would lack what a proxy put before the path.
+        redirect_slashes=False,
         exception_handlers={
             HTTPException: http_error,
             RequestValidationError: validation_error,
@@ -145,7 +149,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         if len(images) > config.max_pictures:
             problem = f"{len(images)} pictures are more than the limit of {config.max_pictures}"
             raise ApiError(422, "too_many_pictures", problem)
-        told = asking.checked(_mixed(facts, len(images)), question)
+        told = asking.checked(used, _mixed(facts, len(images)), question)
         async with asking.in_time():
             story, content = await decoder.read(used, told, [image.file for image in images])
             [(found, timing)] = await asking.results([(used, story, question)], content)
@@ -156,11 +160,14 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         """The models that answer here, with questions to try."""
         return listed
 
+    # Those who watch whether a server is up ask by HEAD.
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def health() -> State:
         """That the process runs."""
         return State(status="ok")
 
+    @app.head("/readyz", include_in_schema=False)
     @app.get("/readyz", responses={503: _ERRORS[503]})
     async def ready() -> State:
         """That questions are answered."""
@@ -173,7 +180,7 @@ def create_app(models: Mapping[str, ServedModel], config: ServerConfig | None = 
         """Counters for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> Response:
         return FileResponse(PAGE / "index.html")
 
@@ -209,7 +216,7 @@ def _is_text(text: str) -> bool:
     return True
 
 
-Told = TypeVar("Told")
+Told = TypeVar("Told", str, str | int)
 
 
 class _Asking:
@@ -222,7 +229,8 @@ class _Asking:
         """Answers to questions about sentences."""
         if len(questions) > self.config.queue:
             raise ApiError(422, "too_many_questions", f"more than {self.config.queue} questions at once; send fewer")
-        asked = [(self.model(q.model), self.checked(q.sentences(), q.question), q.question) for q in questions]
+        named = [(self.model(q.model), q) for q in questions]
+        asked = [(model, self.checked(model, q.sentences(), q.question), q.question) for model, q in named]
         results = await self.results(asked)
         return [
             answer_out(model, answer, timing, q.top)
@@ -240,22 +248,27 @@ class _Asking:
             raise ApiError(422, "reads_text_only", "the model reads no pictures; GET /v1/models says which do")
         return self.models[name]
 
-    def checked(self, facts: list[Told], question: str) -> list[Told]:
-        """`facts`, unless there is nothing to answer, or too much."""
-        if not facts:
-            raise ApiError(422, "empty_story", "the story is empty; give at least one fact")
-        if not question.strip():
-            raise ApiError(422, "empty_question", "the question is empty")
+    def checked(self, model: ServedModel, facts: list[Told], question: str) -> list[Told]:
+        """Those of `facts` that the model reads, unless there is nothing to answer, or too much."""
         if len(facts) > self.config.max_facts:
             problem = f"{len(facts)} facts are more than the limit of {self.config.max_facts}"
             raise ApiError(422, "too_many_facts", problem)
         texts = [text for text in (*facts, question) if isinstance(text, str)]
         if not all(map(_is_text, texts)):
             raise ApiError(422, "not_text", "half of a surrogate pair is no character; send whole ones")
+        if not tokenize(question):
+            raise ApiError(422, "empty_question", "the question has no word in it")
         words = sum(len(tokenize(text)) for text in texts)
         if words > self.config.max_words:
             raise ApiError(422, "too_many_words", f"{words} words are more than the limit of {self.config.max_words}")
-        return facts
+        read = facts[-model.answerer.config.data.last_facts :]
+        size, longest = model.extent(read)
+        if not longest:
+            raise ApiError(422, "empty_story", "the story is empty; give at least one fact with a word in it")
+        if size * longest > MOST_CELLS:
+            problem = f"{size} facts times the {longest} words of the longest are more than the limit of {MOST_CELLS:,}"
+            raise ApiError(422, "too_long_fact", f"{problem}; split the long fact")
+        return read
 
     @asynccontextmanager
     async def in_time(self) -> AsyncIterator[None]:

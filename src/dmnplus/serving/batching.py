@@ -16,15 +16,17 @@ from torch import Tensor
 from dmnplus.answering import Answer
 from dmnplus.data.example import DataError, Fact, Picture
 from dmnplus.data.pictures import HeldPictures
-from dmnplus.data.words import tokenize
 from dmnplus.serving.models import ServedModel
 
 _LOGGER = logging.getLogger("dmnplus.serving")
 
 MOST_ANSWERS = 100
 """Answers that are ranked, however few are asked for: one number for all, so that no question changes another's."""
-MOST_CELLS = 400_000
-"""Facts of a batch times the words of its longest: what bounds its memory, 128 MB a tensor of 80 numbers a word."""
+MOST_CELLS = 200_000
+"""Facts of a batch times the words of its longest: what bounds its memory, 64 MB a tensor of 80 numbers a word.
+
+No question alone may be more.
+"""
 
 _NONE: Mapping[Picture, Tensor] = MappingProxyType({})
 
@@ -104,15 +106,7 @@ class Batcher:
             raise QueueFullError
         loop = asyncio.get_running_loop()
         jobs = [
-            Job(
-                model,
-                facts,
-                question,
-                pictures,
-                loop.create_future(),
-                size=sum(map(model.places, facts)),
-                longest=max(map(_words, facts)),
-            )
+            Job(model, facts, question, pictures, loop.create_future(), *model.extent(facts))
             for model, facts, question in asked
         ]
         self.pending += len(jobs)
@@ -191,7 +185,3 @@ def _pictures(jobs: Sequence[Job]) -> HeldPictures | None:
     content = {picture: read for job in jobs for picture, read in job.pictures.items()}
     format = jobs[0].model.answerer.model.pictures
     return HeldPictures(format, content) if content and format else None
-
-
-def _words(fact: Fact) -> int:
-    return len(tokenize(fact)) if isinstance(fact, str) else 1

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, ValidationError
+
 from dmnplus.answering import QuestionAnswerer, load
-from dmnplus.data.example import DataError, Example, Fact, Picture
+from dmnplus.data.example import DataError, Example, Fact
+from dmnplus.data.words import tokenize
 from dmnplus.pretrained import locate, read_examples
 from dmnplus.training.files import RUN, WEIGHTS, read_json
 
@@ -32,10 +35,15 @@ class ServedModel:
     def reads_pictures(self) -> bool:
         return self.answerer.model.pictures is not None
 
-    def places(self, fact: Fact) -> int:
-        """How many facts the network reads one as: a picture is its regions."""
+    def extent(self, facts: Sequence[Fact | int]) -> tuple[int, int]:
+        """How many facts the network reads, and the words of the longest.
+
+        A picture, or the number of an image, is as many facts as its regions, and a word long.
+        """
         pictures = self.answerer.model.pictures
-        return pictures.rows * pictures.columns if pictures and isinstance(fact, Picture) else 1
+        regions = pictures.rows * pictures.columns if pictures else 1
+        size = sum(1 if isinstance(fact, str) else regions for fact in facts)
+        return size, max((len(tokenize(fact)) if isinstance(fact, str) else 1 for fact in facts), default=0)
 
 
 def load_models(names: Sequence[str], *, weights: Path | None = None) -> dict[str, ServedModel]:
@@ -59,7 +67,7 @@ def load_models(names: Sequence[str], *, weights: Path | None = None) -> dict[st
 
 
 def _load(name: str, folder: Path, weights: Path | None) -> ServedModel:
-    record = read_json(folder / RUN) if (folder / RUN).exists() else {}
+    record = _read_record(folder / RUN)
     answerer = load(folder, weights=weights)
     if (wanted := answerer.model.pictures) is not None and wanted.kind == "regions":
         # Here and not above: a server of text alone needs no library of pictures. What is wrong with the backbone is
@@ -71,7 +79,29 @@ def _load(name: str, folder: Path, weights: Path | None) -> ServedModel:
         name,
         answerer,
         version=hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:12],
-        data=record.get("data", ""),
-        test_error=record.get("card", {}).get("error", record.get("test", {}).get("error")),
+        data=record.data,
+        test_error=record.test.error if record.card.error is None else record.card.error,
         examples=read_examples(folder),
     )
+
+
+class _Measured(BaseModel):
+    error: float | None = None
+
+
+class _Record(BaseModel):
+    """What a run's record says to those who ask the model; the rest of it is not read."""
+
+    data: str = ""
+    card: _Measured = _Measured()
+    test: _Measured = _Measured()
+
+
+def _read_record(path: Path) -> _Record:
+    try:
+        return _Record.model_validate(read_json(path) if path.exists() else {})
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"])) or "all of it"
+        raise DataError(
+            f"{path}: damaged: {where} is not what a run writes; copy the file again, or remove it"
+        ) from None

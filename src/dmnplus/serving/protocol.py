@@ -31,7 +31,10 @@ class _Bounded(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._late: asyncio.TimerHandle | None = None
-        self._header_bytes = 0
+        self._in_headers = self._just_began = False
+        """Whether headers or trailers are being read, and whether what was received last began them."""
+        self._read_bytes = self._held_bytes = 0
+        """Of this request's headers and trailers: those read, and those received while one of them went on."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -45,29 +48,58 @@ class _Bounded(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._just_began = False
         super().data_received(data)
-        if self._header_bytes >= 0:
-            self._header_bytes += len(data)
-        # The parser has no bound of its own.
-        if self._header_bytes > MOST_HEADER_BYTES and not self.transport.is_closing():
-            self._refuse(431, f"the headers are larger than the limit of {MOST_HEADER_BYTES:,} bytes")
+        # The parser has no bound of its own, and tells of a header only once it is whole.
+        if self._in_headers and not self._just_began:
+            self._held_bytes += len(data)
+            if self._held_bytes > MOST_HEADER_BYTES:
+                self._refuse_headers()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._header_bytes = 0
+        self._read_bytes = self._held_bytes = 0
+        self._in_headers = self._just_began = True
         if self._late is None:
             self._await_request()
 
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value) + len(": \r\n"))
+        super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        self._header_bytes = -1
+        self._in_headers = False
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        # After the last chunk's come trailers, after any other's a body.
+        self._in_headers = self._just_began = True
+
+    def on_body(self, body: bytes) -> None:
+        self._in_headers = False
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._in_headers = False
         self._arrived()
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "this is not HTTP")
+
+    def _count(self, size: int) -> None:
+        self._read_bytes += size
+        if self._read_bytes > MOST_HEADER_BYTES:
+            self._refuse_headers()
+            # Ends the parser, which would go on to the application.
+            raise OverflowError
+
+    def _refuse_headers(self) -> None:
+        self._refuse(431, f"the headers are larger than the limit of {MOST_HEADER_BYTES:,} bytes")
 
     def _await_request(self) -> None:
         # After the application's own deadline, which has more to say.
@@ -84,8 +116,10 @@ class _Bounded(HttpToolsProtocol):
     def _refuse(self, status: int, message: str, header: str = "") -> None:
         if self.transport.is_closing():
             return
-        # What has begun to be answered cannot be answered otherwise.
-        if self.cycle is None or self.cycle.response_complete:
+        # What has begun to be answered cannot be answered otherwise, nor what comes after a request that is in work.
+        cycle = self.cycle
+        arriving = cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline
+        if cycle is None or cycle.response_complete or arriving:
             body = bytes(error_response(status, message).body)
             headers = "".join(f"{name}: {value}\r\n" for name, value in SECURITY_HEADERS.items())
             self.transport.write(

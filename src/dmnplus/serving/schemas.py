@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from dmnplus.answering import Answer
-from dmnplus.data.example import Fact, Picture
+from dmnplus.data.example import DataError, Fact, Picture
 from dmnplus.data.words import split_sentences
 from dmnplus.serving.batching import MOST_ANSWERS, Timing
 from dmnplus.serving.models import ServedModel
@@ -31,8 +31,9 @@ Top = Annotated[
     # JSON does not tell 5.0 from 5.
     BeforeValidator(_whole),
 ]
-# Not only white space.
-Text = Annotated[str, Field(min_length=1, pattern=r"\S")]
+# Python's \w, which in JSON Schema is ASCII alone. For the document: `_Asking.checked` is what counts words.
+HAS_WORD: dict[str, Any] = {"pattern": r"[\p{L}\p{N}_]"}
+Text = Annotated[str, Field(json_schema_extra=HAS_WORD)]
 
 
 class Question(BaseModel):
@@ -48,7 +49,12 @@ class Question(BaseModel):
     )
 
     question: Text
-    facts: list[str] = Field([], min_length=1, description="The story's sentences in order; this or `story`.")
+    facts: list[str] = Field(
+        [],
+        min_length=1,
+        description="The story's sentences in order; this or `story`.",
+        json_schema_extra={"contains": {"type": "string", **HAS_WORD}},
+    )
     story: Text = Field("", description="The story as one text, a sentence a line or ended by . ! or ?")
     model: str | None = Field(None, description="One of GET /v1/models; without it, the default.")
     top: Top = 5
@@ -202,5 +208,7 @@ def _fact_out(fact: Fact) -> str | ExamplePicture:
     if isinstance(fact, str):
         return fact
     kind, _ = mimetypes.guess_type(fact.path)
+    if kind is None or not kind.startswith("image/"):
+        raise DataError(f"{fact.path}: is no picture by its name; name it as one (.png, .jpg), or take it out")
     content = base64.b64encode(Path(fact.path).read_bytes()).decode()
     return ExamplePicture(picture=f"data:{kind};base64,{content}")

@@ -87,6 +87,46 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, change: dict, messa
         read_scenes(path)
 
 
+@pytest.mark.parametrize("name", ["{elsewhere}/b.png", "{here}/a.png", "../elsewhere/b.png", "out.png", "out/b.png"])
+def test_a_picture_that_is_not_beside_is_not_read(tmp_path: Path, name: str) -> None:
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for path in (here / "a.png", elsewhere / "b.png"):
+        path.parent.mkdir()
+        path.touch()
+    (here / "out.png").symlink_to(elsewhere / "b.png")
+    (here / "out").symlink_to(elsewhere)
+    line = GOOD | {"facts": [{"picture": name.format(here=here, elsewhere=elsewhere)}]}
+    (here / "questions.jsonl").write_text(json.dumps(line))
+    with pytest.raises(
+        DataError, match=r"questions\.jsonl:1: .*\.png is no path within the folder of questions\.jsonl; copy"
+    ):
+        read_scenes(here)
+
+
+def test_links_within_a_folder_and_to_it_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "here" / "more").mkdir(parents=True)
+    (tmp_path / "here" / "more" / "a.png").touch()
+    (tmp_path / "here" / "b.png").symlink_to("more/a.png")
+    names = ["more/a.png", "b.png", "more/../b.png"]
+    line = GOOD | {"facts": [{"picture": name} for name in names]}
+    (tmp_path / "here" / "questions.jsonl").write_text(json.dumps(line))
+    (tmp_path / "link").symlink_to("here")
+    [example] = read_scenes(tmp_path / "link")
+    assert example.facts == tuple(Picture(str(tmp_path / "link" / name)) for name in names)
+
+
+def test_a_folder_of_the_hubs_cache_is_read(tmp_path: Path) -> None:
+    # Its files are links into a folder of all that was ever fetched.
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "v1"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    for name, content in (("a.png", ""), ("questions.jsonl", json.dumps(GOOD))):
+        (blobs / f"hash-{name[0]}").write_text(content)
+        (snapshot / name).symlink_to(f"../../blobs/hash-{name[0]}")
+    [example] = read_scenes(snapshot)
+    assert example.facts[1] == Picture(str(snapshot / "a.png"))
+
+
 def test_a_file_that_is_no_such_file(tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     with pytest.raises(DataError, match="no such file; run `dmnplus data scenes FOLDER`"):

@@ -2,7 +2,8 @@
 
 `{"facts": ["The red things are hot.", {"picture": "000001.png"}], "question": "Is the circle hot?", "answer": ["yes"],
 "supporting": [0], "regions": [{"fact": 1, "box": [0.5, 0.25, 0.75, 0.5], "step": 0}], "kind": "scenes/mixed"}`; a
-picture may have a "box". Fields are those of `Example`; the last three may be left out. Paths are relative to the file.
+picture may have a "box". Fields are those of `Example`; the last three may be left out. Paths are relative to the file
+and lead to pictures in its folder, or folders in it.
 """
 
 from __future__ import annotations
@@ -79,9 +80,12 @@ def read_scenes(path: Path) -> list[Example]:
         raise DataError(f"{path}: no such file; run `dmnplus data scenes FOLDER` to make scenes") from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); check its permissions") from error
+    # Whoever wrote the file may not have what else is on this disk shown. Where all files are links into one folder, as
+    # in the cache of the Hugging Face Hub, pictures lie there.
+    folders = {path.parent.resolve(), path.resolve().parent}
     there: set[Path] = set()
     examples = [
-        _parse(line, path, number, there)
+        _parse(line, path, number, folders, there)
         for number, line in enumerate(text.split("\n"), 1)
         if line and not line.isspace()
     ]
@@ -109,8 +113,8 @@ def _line(example: Example, folder: Path) -> str:
     ).model_dump_json(exclude_defaults=True)
 
 
-def _parse(line: str, path: Path, number: int, there: set[Path]) -> Example:
-    """One question; `there` are pictures that were found already."""
+def _parse(line: str, path: Path, number: int, folders: set[Path], there: set[Path]) -> Example:
+    """One question, its pictures in one of `folders`; `there` are those that were found already."""
 
     def fail(problem: str) -> NoReturn:
         raise DataError(f"{path}:{number}: {problem}")
@@ -126,9 +130,14 @@ def _parse(line: str, path: Path, number: int, there: set[Path]) -> Example:
             facts.append(fact)
             continue
         picture = path.parent / fact.picture
-        if picture not in there and not picture.is_file():
-            fail(f"the picture {fact.picture} is not there; put it beside {path.name}")
-        there.add(picture)
+        if picture not in there:
+            if not picture.is_file():
+                fail(f"the picture {fact.picture} is not there; put it beside {path.name}")
+            if Path(fact.picture).is_absolute() or folders.isdisjoint(picture.resolve().parents):
+                fail(
+                    f"{fact.picture} is no path within the folder of {path.name}; copy the picture there and name it so"
+                )
+            there.add(picture)
         _check_box(fact.box, fail)
         facts.append(Picture(str(picture), fact.box))
     for index in read.supporting:
