@@ -61,11 +61,20 @@ def test_check_lists_every_problem_with_its_line(dmnplus, own: Path):
         good[1].replace('"question"', '"quest"'),
         good[2].replace('"answer": "the', '"answer": "a'),
         good[2],
+        # What can neither be printed nor kept, and a name that no file can have.
+        good[3].replace('"answer": "the', r'"answer": "\ud83d'),
+        good[4].replace('{"facts": ["', f'{{"images": "{"x" * 300}.png", "facts": ["'),
     ]
     own.write_text("\n".join([*bad, *good[3:]]))
     result = dmnplus("data", "check", own)
     assert result.status == 2
-    for problem in ("own.jsonl:2: is not JSON", "own.jsonl:3: has no question", "own.jsonl:5: answers 'the "):
+    for problem in (
+        "own.jsonl:2: is not JSON",
+        "own.jsonl:3: has no question",
+        "own.jsonl:5: answers 'the ",
+        r"own.jsonl:6: has half of a character ('\ud83d')",
+        "own.jsonl:7: images cannot be read (File name too long)",
+    ):
         assert problem in result.out
     assert "problems" in result.out
     result = dmnplus("train", "own", own, *SMALL)

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from dmnplus.data.batching import encode, rare_words
-from dmnplus.data.example import DataError, Example, Splits, split_validation
-from dmnplus.data.vocabulary import UNKNOWN
+from dmnplus.data.example import DataError, Example, Picture, Region, Splits, split_validation
+from dmnplus.data.pictures import HeldPictures, PictureFormat
+from dmnplus.data.vocabulary import UNKNOWN, Vocabulary
 from dmnplus.training.run import build_vocabulary
 from tests.model.examples import encoded, moves, whole
 
@@ -28,6 +29,28 @@ def test_of_a_long_story_the_last_facts_are_read_and_their_labels_go_with_them()
     # What was dropped is no step of the chain.
     assert found.supporting_BK.tolist() == wanted.supporting_BK.tolist() == [[1, 0]]
     assert found.steps_BK.tolist() == wanted.steps_BK.tolist() == [[0, 1]]
+
+
+def labels(supporting: tuple[int, ...], regions: tuple[Region, ...], last_facts: int | None = None) -> list[list[int]]:
+    """Each label's fact, and its step: of two pictures of four regions each, and a sentence."""
+    shape = PictureFormat(kind="pixels", size=4, rows=2, columns=2, channels=3)
+    facts = (Picture("a.png"), Picture("b.png"), "Anna left.")
+    held = HeldPictures(shape, dict.fromkeys(facts[:2], torch.zeros(3, 4, 4)))
+    example = Example(facts=facts, question="Who?", answer=("Anna",), supporting=supporting, regions=regions)
+    vocabulary = Vocabulary.build(["Anna left. Who?"], [("Anna",)])
+    batch = whole(encode([example], vocabulary, last_facts=last_facts, pictures=held))
+    return [ids[0].tolist() for ids in (batch.supporting_BK, batch.steps_BK)]
+
+
+def test_a_supporting_picture_is_labelled_as_a_region_that_is_all_of_it():
+    assert labels((1, 2), ()) == [[4, 5, 6, 7, 8], [0, 0, 0, 0, 1]]
+    assert labels((1,), ()) == labels((), (Region(1, (0, 0, 1, 1)),))
+
+
+def test_regions_of_pictures_that_are_not_read_are_no_labels():
+    left = [Region(i, (0, 0, 0.5, 1), step=i) for i in range(2)]
+    assert labels((), (*left,)) == [[0, 3, 4, 7], [0, 0, 1, 1]]
+    assert labels((), (*left,), last_facts=2) == [[0, 3], [1, 1]]
 
 
 def test_batches_are_of_like_length_and_others_in_every_epoch():

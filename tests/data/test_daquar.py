@@ -37,6 +37,9 @@ def test_answers_of_several_words_are_an_option(tmp_path: Path) -> None:
     examples = read_daquar(daquar(tmp_path, TEXT), single_word=False)
     assert [example.answer for example in examples] == [("book", "scissor"), ("night_stand",), ("4",)]
     assert count_several_words(tmp_path) == 1
+    # A comma in a question is none in its answer.
+    daquar(tmp_path, TEXT + "what is red, and on the desk in the image1 ?\nbook\n")
+    assert count_several_words(tmp_path) == 1
 
 
 def test_a_folder_with_the_official_names(tmp_path: Path) -> None:

@@ -236,6 +236,8 @@ def test_a_server_without_ranges_sends_all_again(server: Server, target: Path) -
     server.behaviours = [broken, no_range]
     fetch(server, target)
     assert target.read_bytes() == CONTENT
+    # What came is not put after the half that is there, and then loaded once more.
+    assert server.requests == [None, f"bytes={HALF}-"]
 
 
 def test_a_server_that_sends_another_part_than_asked(server: Server, target: Path) -> None:
@@ -278,6 +280,10 @@ def test_content_that_does_not_end_is_not_taken_in(server: Server, target: Path)
     server.behaviours = [endless]
     assert "its content has the checksum" in failure(server, target, size=len(CONTENT))
     assert not parts(target)
+    taken: list[int] = []
+    with pytest.raises(DataError):
+        download(server.url, target, SHA256, lambda done, _: taken.append(done), size=len(CONTENT), attempts=1)
+    assert HALF < max(taken) <= len(CONTENT)
 
 
 def test_a_length_too_large_does_not_matter(server: Server, target: Path) -> None:

@@ -27,7 +27,7 @@ def nlvr(folder: Path, lines: list[str], split: str = "dev") -> Path:
             entry = json.loads(text)
             names = [f"{split}-{entry['identifier']}-{order}.png" for order in ORDERS]
             touch(folder / split / "images" / entry["directory"], names)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OSError):
             continue
     (folder / split).mkdir(exist_ok=True)
     (folder / split / f"{split}.json").write_text("\n".join(lines) + "\n")
@@ -72,6 +72,10 @@ def test_a_directory_of_dev_validates(tmp_path: Path) -> None:
         ([line(directory=0)], "dev/dev.json:1: is not an object with"),  # type: ignore[arg-type]
         ([line(label="maybe")], "dev/dev.json:1: 7-0 has the label 'maybe'"),
         ([line(), "", line()], "dev/dev.json:3: 7-0 was already in line 1"),
+        # Names that no folder can have.
+        ([line(), line("7-1", "\0")], "dev/dev.json:2: 7-1 is in '\\x00': "),
+        ([line(directory="\ud83d")], "dev/dev.json:1: 7-0 is in '\\ud83d': "),
+        ([line(directory="x" * 300)], "dev/dev.json:1: 7-0 is in 'xxx"),
     ],
 )
 def test_bad_lines(tmp_path: Path, lines: list[str], expected: str) -> None:
@@ -85,7 +89,8 @@ def test_a_picture_is_missing(tmp_path: Path) -> None:
     text = refusal(lambda: read_nlvr(tmp_path, "dev"), tmp_path)
     assert text.startswith("dev/dev.json:2: the picture dev-7-1-3.png of 7-1 is not in dev/images/0")
     images.rename(images.with_name("1"))
-    assert refusal(lambda: read_nlvr(tmp_path, "dev"), tmp_path).startswith("dev/images/0: no folder of pictures")
+    text = refusal(lambda: read_nlvr(tmp_path, "dev"), tmp_path)
+    assert text.startswith("dev/dev.json:1: 7-0 is in '0': dev/images/0: no folder of pictures")
     assert refusal(lambda: read_nlvr(tmp_path, "test"), tmp_path).endswith(
         ": no test/test.json is there; fetch it from https://github.com/lil-lab/nlvr (folder nlvr)"
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dmnplus.data.batching import NO_ANSWER, drop_words, encode, rare_words, shuffle_names
 from dmnplus.data.example import Example, Splits
 from dmnplus.data.names import find_names, find_rare, looks_like_name
-from dmnplus.data.vocabulary import UNKNOWN, Vocabulary
+from dmnplus.data.vocabulary import UNKNOWN, Vocabulary, tokenize
 from dmnplus.training.run import build_vocabulary
 
 STORY = ("Anna took the milk.", "Then she gave it to Ben's sister Zoe.", "Zoe put it down on Monday.")
@@ -22,6 +24,29 @@ EXAMPLES = [
 
 def vocabulary(*, anonymous: bool = True) -> Vocabulary:
     return build_vocabulary(Splits("own", EXAMPLES, [], [], separator=" "), anonymous=anonymous)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Don't go: it's a well-known (1,5) trap_2!", ["don't", "go", "it's", "a", "well-known", "1", "5", "trap_2"]),
+        # Three words, told apart by their vowel signs alone, and one that ends in a mark that joins nothing.
+        ("का के, को। क्‍", ["का", "के", "को", "क्\u200d"]),
+        ("l\u2019e\u0301te\u0301 - cafe\u0301", ["l\u2019\u00e9t\u00e9", "caf\u00e9"]),
+        ("\u0130zmir x\u0323\u0302y", ["i\u0307zmir", "x\u0323\u0302y"]),
+        # A mark on nothing, or on what is no letter, is no word.
+        ("\u0301 \u2764\ufe0f \u845b\U000e0100", ["\u845b\U000e0100"]),
+    ],
+)
+def test_words_of_every_script(text: str, words: list[str]):
+    assert tokenize(text) == words
+
+
+def test_a_name_is_one_however_its_accent_is_typed():
+    examples = [replace(EXAMPLES[0], facts=("Then Rene\u0301e took it.",), answer=("Ren\u00e9e",))]
+    learnt = build_vocabulary(Splits("own", examples, [], [], separator=" "), anonymous=True)
+    assert find_names(examples[0].facts, []) == {"ren\u00e9e"}
+    assert learnt.cast(examples[0].facts, "Who?").places.keys() == {"ren\u00e9e"}
 
 
 @pytest.mark.parametrize(

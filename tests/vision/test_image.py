@@ -51,12 +51,12 @@ def test_palette(tmp_path: Path):
     assert close(image, (38, 1), GREEN)
 
 
-@pytest.mark.parametrize("ending", ["png", "tif"])
+@pytest.mark.parametrize("ending", ["png", "tif", "pgm"])
 def test_sixteen_bit_grey_is_scaled_and_not_clipped(tmp_path: Path, ending: str):
-    grey = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    grey = np.array([[257, 128 * 257, 200 * 257]], dtype=np.uint16)
     Image.fromarray(grey).save(tmp_path / f"a.{ending}")
     image = read_image(tmp_path / f"a.{ending}")
-    assert np.array(image)[0].tolist() == [[v, v, v] for v in (0, 1, 128, 255)]
+    assert np.array(image)[0].tolist() == [[v, v, v] for v in (1, 128, 200)]
 
 
 @pytest.mark.parametrize("values", [[-2.0, 0.5, 3.0], [0.0, 0.5, 1.0], [100.0, float("nan"), 300.0]])
@@ -70,6 +70,32 @@ def test_floating_point_grey_is_stretched(tmp_path: Path, values: list[float]):
 def test_wide_integer_grey_is_stretched(tmp_path: Path):
     Image.fromarray(np.array([[0, 500_000, 1_000_000]], dtype=np.int32)).save(tmp_path / "a.tif")
     assert np.array(read_image(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        # As if they were 16-bit greys, both would be nearly black.
+        ([0, 100, 255], [0, 100, 255]),
+        ([1000, 1100, 1255], [0, 100, 255]),
+        ([0, 0, 65535], [0, 0, 255]),
+        # Nothing to stretch: what they are counts.
+        ([255, 255, 255], [255, 255, 255]),
+        ([70_000, 70_000, 70_000], [255, 255, 255]),
+        ([-5, -5, -5], [0, 0, 0]),
+    ],
+)
+def test_wide_integer_grey_is_stretched_whatever_its_range(tmp_path: Path, values: list[int], found: list[int]):
+    exif = Image.Exif()
+    # Turned, a picture no longer says which format it came from.
+    exif[0x0112] = 3
+    Image.fromarray(np.array([values], dtype=np.int32)).save(tmp_path / "a.tif", exif=exif)
+    assert np.array(read_image(tmp_path / "a.tif"))[0, ::-1, 0].tolist() == found
+
+
+def test_a_transparent_sixteen_bit_grey_becomes_white(tmp_path: Path):
+    Image.fromarray(np.array([[7, 8, 257]], dtype=np.uint16)).save(tmp_path / "a.png", transparency=7)
+    assert np.array(read_image(tmp_path / "a.png"))[0, :, 0].tolist() == [255, 0, 1]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -178,6 +204,8 @@ def test_missing_or_a_folder(tmp_path: Path):
         read_image(tmp_path / "a.jpg")
     with pytest.raises(DataError, match="is not a file"):
         read_image(tmp_path)
+    with pytest.raises(DataError, match=r"x\.jpg: .*\(File name too long\)"):
+        read_image(tmp_path / f"{'x' * 300}.jpg")
 
 
 def bomb(path: Path, width: int, height: int) -> None:

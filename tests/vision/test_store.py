@@ -241,18 +241,21 @@ def test_a_bad_picture_stops_the_run_which_goes_on_once_it_is_gone(
     assert content(tmp_path / "store") == content(whole)
 
 
-def test_bad_pictures_are_skipped_and_named(with_a_bad_one: Path, tmp_path: Path):
+def test_bad_pictures_are_skipped_and_named(with_a_bad_one: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = extract(with_a_bad_one, tmp_path / "store", skip_bad=True)
     assert list(store.failed) == ["3.png"]
     with pytest.raises(DataError, match=r"3\.png: was skipped when .* is not a picture"):
         store.index(Picture("3.png"))
     assert store.index(Picture("4.png")) == 4
     assert store.read([3]).count_nonzero() == 0
-    # Interrupted right after it, the reason is not forgotten.
-    with pytest.raises(KeyboardInterrupt):
-        extract(with_a_bad_one, tmp_path / "again", skip_bad=True, progress=stop_after(4))
-    extract(with_a_bad_one, tmp_path / "again", skip_bad=True)
-    assert content(tmp_path / "again") == content(tmp_path / "store")
+    # Interrupted right after it, or when more lines of progress have followed, the reason is not forgotten.
+    monkeypatch.setattr(store_module, "_SYNC_SECONDS", -1)
+    for count in (4, 6):
+        again = tmp_path / f"again{count}"
+        with pytest.raises(KeyboardInterrupt):
+            extract(with_a_bad_one, again, skip_bad=True, progress=stop_after(count))
+        extract(with_a_bad_one, again, skip_bad=True)
+        assert content(again) == content(tmp_path / "store")
 
 
 def test_all_pictures_may_be_bad(tmp_path: Path):

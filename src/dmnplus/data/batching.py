@@ -59,7 +59,7 @@ class Batch(_TensorFields):
     answer_words_BL: Tensor
     """Words of the answer, then its end (0), then -1."""
     supporting_BK: Tensor
-    """Labelled facts in the source's order, then -1."""
+    """Labelled facts in the source's order, a picture as all its regions, then -1."""
     steps_BK: Tensor
     """Place of each labelled fact in the chain that leads to the answer, from 0, then -1."""
     places_BF: Tensor
@@ -331,13 +331,13 @@ def _regions(pictures: Pictures) -> int:
 
 
 def _labels(example: Example, dropped: int, starts: Sequence[int], pictures: Pictures | None) -> list[tuple[int, int]]:
-    """The labelled facts, each with its step in the chain."""
+    """The labelled facts, each with its step in the chain; of a picture without a box, all its regions in one step."""
     if not example.supporting and not example.regions:
         return []
     seen = {region.step for region in example.regions} if pictures else set()
     steps = (step for step in count() if step not in seen)
     kept = [i - dropped for i in example.supporting if i >= dropped]
-    labels = [(starts[i], step) for i, step in zip(kept, steps, strict=False)]
+    labels = [(place, step) for i, step in zip(kept, steps, strict=False) for place in range(starts[i], starts[i + 1])]
     for region in example.regions:
         if pictures and region.fact >= dropped:
             places = regions_in(region.box, pictures.format.rows, pictures.format.columns)

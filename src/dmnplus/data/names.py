@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from dmnplus.data.example import Example, Fact, iter_sentences
-from dmnplus.data.words import WORD, split_sentences
+from dmnplus.data.words import find_words, split_sentences, tokenize
 
 _PLACEHOLDER = "<name-"
 # Capitalised in English, and no names of anybody.
@@ -51,7 +51,7 @@ def is_placeholder(word: str) -> bool:
 def iter_words(text: str) -> Iterable[tuple[str, bool]]:
     """Words as written, a possessive 's taken off, each with whether a sentence begins with it."""
     for sentence in split_sentences(text):
-        for place, word in enumerate(WORD.findall(sentence)):
+        for place, word in enumerate(find_words(sentence)):
             yield _without_possessive(word)[0], place == 0
 
 
@@ -101,9 +101,9 @@ def find_rare(examples: Sequence[Example], most: int) -> frozenset[str]:
 def spell(text: str, places: Mapping[str, int]) -> list[str]:
     """The words of `text` in lower case, names by their placeholders; the 's of a name is a word of its own."""
     if not places:
-        return WORD.findall(text.lower())
+        return tokenize(text)
     words: list[str] = []
-    for word in WORD.findall(text):
+    for word in find_words(text):
         name, possessive = _without_possessive(word)
         place = places.get(name.lower())
         words += [word.lower()] if place is None else [placeholder(place), *possessive]

@@ -54,7 +54,10 @@ def read_nlvr(path: Path, split: str, *, folder: Path | None = None) -> list[Exa
         lines[identifier] = number
         images = root / split / "images" / directory
         if directory not in names:
-            names[directory] = picture_names(images)
+            try:
+                names[directory] = picture_names(images)
+            except DataError as error:
+                raise DataError(f"{source}: {identifier} is in {directory!r}: {error}") from error
         for order in ORDERS:
             name = f"{split}-{identifier}-{order}.png"
             if name not in names[directory]:

@@ -9,7 +9,8 @@ A row is a question, in these columns; question, answer, and facts or images are
   to look at, as in `dmnplus.data.scenes.files`.
 - `group`: the story that the row belongs to; `split`: train, valid or test; `kind`: what results are listed by.
 
-In CSV a list is JSON, or has its parts between semicolons.
+In CSV a list is JSON, or has its parts between semicolons. A text of several sentences is split only at semicolons that
+follow the end of one.
 """
 
 from __future__ import annotations
@@ -19,14 +20,19 @@ import difflib
 import hashlib
 import io
 import json
+import math
+import os
 import random
+import re
+import reprlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dmnplus.data.example import WHOLE, DataError, Example, Fact, Picture, Region, Source, Splits
+from dmnplus.data.example import WHOLE, DataError, Example, Fact, Picture, Region, Source, Splits, iter_pictures
 from dmnplus.data.reading import read_text
 from dmnplus.data.words import split_sentences
 
@@ -116,7 +122,8 @@ def divide(
     parts |= {part: given.rows for part, given in (("valid", valid), ("test", test)) if given is not None}
     drawn = not stated and test is None and test_share > 0
     if drawn:
-        parts["train"], parts["test"] = _hold_out(parts["train"], test_share, f"test {seed}", file.path)
+        left = 2 if valid is None else 1
+        parts["train"], parts["test"] = _hold_out(parts["train"], test_share, f"test {seed}", file.path, left)
     if valid is None and not parts["valid"]:
         # Of what is left, so that the share is one of the whole.
         share = validation_share / (1 - test_share) if drawn else validation_share
@@ -151,7 +158,7 @@ def number_stories(rows: Sequence[Row]) -> list[int]:
     """The number of each row's story, from 0.
 
     Rows are of one story if they have the same `group` or the same facts, or, without a group, if the facts of one are
-    the beginning of the other's: the story so far, and later.
+    the beginning of the other's (the story so far, and later), or if both show a picture of the same file.
     """
     parents = list(range(len(rows)))
 
@@ -162,21 +169,28 @@ def number_stories(rows: Sequence[Row]) -> list[int]:
         return i
 
     first: dict[object, int] = {}
+    alone: dict[tuple[Fact, ...], int] = {}
     for i, row in enumerate(rows):
-        for key in (row.example.facts, *([("group", row.group)] if row.group else [])):
+        keys: list[object] = [row.example.facts]
+        if row.group:
+            keys.append(("group", row.group))
+        else:
+            # Not resolved, which would ask the disk for each.
+            paths = (os.path.abspath(picture.path) for picture in iter_pictures([row.example]))  # noqa: PTH100
+            keys += [("picture", path) for path in paths]
+            alone[row.example.facts] = i
+        for key in keys:
             parents[root(i)] = root(first.setdefault(key, i))
-    for i, row in enumerate(rows):
-        if not row.group:
-            for length in range(1, len(row.example.facts)):
-                j = first.get(row.example.facts[:length])
-                if j is not None and not rows[j].group:
-                    parents[root(i)] = root(j)
+    for facts, i in alone.items():
+        for length in range(1, len(facts)):
+            if (j := alone.get(facts[:length])) is not None:
+                parents[root(i)] = root(j)
     numbers: dict[int, int] = {}
     return [numbers.setdefault(root(i), len(numbers)) for i in range(len(rows))]
 
 
-def _hold_out(rows: Sequence[Row], share: float, seed: str, path: Path) -> tuple[list[Row], list[Row]]:
-    """The rows of most stories, and those of some drawn at random that have about a `share` of the questions."""
+def _hold_out(rows: Sequence[Row], share: float, seed: str, path: Path, left: int = 1) -> tuple[list[Row], list[Row]]:
+    """The rows that stay, of `left` stories or more, and about a `share` held out, of stories drawn by `seed`."""
     stories: dict[int, list[int]] = {}
     for i, story in enumerate(number_stories(rows)):
         stories.setdefault(story, []).append(i)
@@ -186,18 +200,26 @@ def _hold_out(rows: Sequence[Row], share: float, seed: str, path: Path) -> tuple
             "`group` or a `split` to each row, or give --valid and --test"
         )
 
-    def told(story: Sequence[int]) -> list[str]:
-        facts = ([Path(f.path).name if isinstance(f, Picture) else f for f in rows[i].example.facts] for i in story)
-        return min(facts)
+    def told(story: Sequence[int]) -> tuple[list[str], list[tuple[str, tuple[float, ...]]]]:
+        facts = (rows[i].example.facts for i in story)
+        # Of pictures called alike, their folders and boxes tell.
+        return min(
+            (
+                [Path(f.path).name if isinstance(f, Picture) else f for f in each],
+                [(f.path, f.box) for f in each if isinstance(f, Picture)],
+            )
+            for each in facts
+        )
 
-    # In the order of what they tell, so that neither the order of rows nor the folder of the pictures matters.
+    # In the order of what they tell, so that neither the order of rows nor the folder of the file matters.
     drawn = sorted(stories.values(), key=told)
     random.Random(seed).shuffle(drawn)
     held: set[int] = set()
-    for story in drawn[:-1]:
-        if held and len(held) + len(story) / 2 > share * len(rows):
-            break
-        held.update(story)
+    for story in drawn[:-left]:
+        # One too large for the share is passed over, as a smaller one may follow.
+        if len(held) + len(story) / 2 <= share * len(rows):
+            held.update(story)
+    held = held or {*min(drawn, key=len)}
     return [row for i, row in enumerate(rows) if i not in held], [rows[i] for i in sorted(held)]
 
 
@@ -221,6 +243,24 @@ def _records(path: Path, problems: list[str], digest: Any) -> Iterator[tuple[int
 def _json_lines(path: Path, problems: list[str], digest: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
     text = read_text(path, f"give {KINDS_OF_FILE}")
     digest.update(text.encode())
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            values = _parse(line)
+        except json.JSONDecodeError as error:
+            problems.append(f"{path}:{number}: is not JSON from column {error.colno} on ({error.msg})")
+        except ValueError as error:
+            problems.append(f"{path}:{number}: {error}")
+        else:
+            if isinstance(values, dict):
+                yield number, values
+            else:
+                problems.append(f'{path}:{number}: is no JSON object, as in {{"facts": [...], "question": ...}}')
+
+
+def _parse(text: str) -> Any:
+    """`text` as JSON. Raises `ValueError` for what is none, or nothing that can be read on."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
@@ -228,20 +268,16 @@ def _json_lines(path: Path, problems: list[str], digest: Any) -> Iterator[tuple[
             raise ValueError(f"has {twice[0]!r} twice")
         return dict(pairs)
 
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line, object_pairs_hook=once)
-        except json.JSONDecodeError as error:
-            problems.append(f"{path}:{number}: is not JSON from column {error.colno} on ({error.msg})")
-        except (ValueError, RecursionError) as error:
-            problems.append(f"{path}:{number}: {error}")
-        else:
-            if isinstance(values, dict):
-                yield number, values
-            else:
-                problems.append(f'{path}:{number}: is no JSON object, as in {{"facts": [...], "question": ...}}')
+    try:
+        values = json.loads(text, object_pairs_hook=once)
+        # Only an escape can be half of a character, which nothing can print or keep.
+        if "\\u" in text:
+            json.dumps(values, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    except UnicodeEncodeError as error:
+        raise ValueError(f"has half of a character ({error.object[error.start]!r}); write all of it") from None
+    return values
 
 
 def _csv_rows(path: Path, delimiter: str, problems: list[str], digest: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -284,15 +320,20 @@ def _cell(name: str, cell: str) -> Any:
     """The value of a CSV cell: lists are JSON, or stand between semicolons."""
     if name in ("facts", "images", "supporting", "regions", "answer") and cell.lstrip().startswith("["):
         try:
-            return json.loads(cell)
+            return _parse(cell)
         except json.JSONDecodeError:
             # As Python and NumPy print lists; read as one text it would teach a model brackets and quotes.
             if cell.lstrip()[1:].lstrip().startswith(("'", '"')):
                 raise _Wrong(f'{name} is a list, and not in JSON, as in ["a", "b"]; write it so') from None
-            return cell
-    if name in ("images", "supporting"):
-        parts = [part.strip() for part in cell.split(";")]
-        return [int(part) if name == "supporting" and part.isdecimal() else part for part in parts]
+        except ValueError as error:
+            raise _Wrong(f"{name} {error}") from None
+    if name == "facts":
+        # Within a sentence a semicolon may belong to it; where nothing else divides the text, it is a list.
+        return re.sub(r"(?<=[.!?]);" if len(split_sentences(cell)) > 1 else ";", "\n", cell)
+    if name in ("images", "supporting", "answer"):
+        parts = [part.strip() for part in cell.split(";") if part.strip()] or [cell]
+        # More digits than a place can have stay what they are, and are named as no place.
+        return [int(part) if name == "supporting" and part.isdecimal() and len(part) < 10 else part for part in parts]
     return cell
 
 
@@ -300,12 +341,12 @@ def _parquet_rows(path: Path, digest: Any) -> Iterator[tuple[int, Mapping[str, A
     arrow = _pyarrow()
     try:
         digest.update(path.read_bytes())
-        table = arrow.parquet.read_table(path)
+        rows = arrow.parquet.read_table(path).to_pylist()
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file; give {KINDS_OF_FILE}") from error
-    except (OSError, arrow.ArrowException) as error:
+    except (OSError, ValueError, arrow.ArrowException) as error:
         raise DataError(f"{path}: is not readable as Parquet ({error})") from error
-    yield from enumerate(table.to_pylist(), 1)
+    yield from enumerate(rows, 1)
 
 
 def _saved_dataset(path: Path, digest: Any) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -367,7 +408,10 @@ def _read_row(values: Mapping[str, Any], number: int, file: OwnFile, there: dict
             return reader(values[column])
         except _Wrong as wrong:
             problems.append(f"{column} {wrong}")
-            return None
+        # Such as a name longer than a file can have.
+        except (OSError, ValueError, RecursionError) as error:
+            problems.append(f"{column} cannot be read ({getattr(error, 'strerror', None) or error})")
+        return None
 
     for name in values:
         if name not in COLUMNS:
@@ -410,7 +454,12 @@ def _text(value: object) -> str:
         raise _Wrong(f"is {value!r}; it must be a text")
     if not value.strip():
         raise _Wrong("is empty")
-    return value.strip()
+    return _composed(value)
+
+
+def _composed(text: str) -> str:
+    """`text` in the form that words are read in (`find_words`), so that it is one and the same however it was typed."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _label(value: object) -> str:
@@ -432,7 +481,9 @@ def _answer(value: object) -> tuple[str, ...]:
     for part in parts:
         if isinstance(part, bool) or not isinstance(part, str | int | float):
             raise _Wrong(f"is {value!r}; it must be a word, several words, or a list of words")
-        found = str(part).split()
+        if isinstance(part, float) and not math.isfinite(part):
+            raise _Wrong(f"is {part}, which is no number; if it is a word, put it between quotes")
+        found = _composed(str(part)).split()
         if not found:
             raise _Wrong("is empty" if parts == [part] else "has an empty word")
         # Marks around a word are no part of it; where there is nothing else, they are the word.
@@ -452,7 +503,7 @@ def _facts(value: object, file: Path, there: dict[Path, bool]) -> list[Fact]:
         if isinstance(fact, dict):
             facts.append(_picture(fact, f"[{place}]", file, there))
         elif isinstance(fact, str) and fact.strip():
-            facts.append(fact.strip())
+            facts.append(_composed(fact))
         else:
             raise _Wrong(f"[{place}] is {fact!r}; it must be a sentence, or a picture as in {{'picture': 'a.png'}}")
     return facts
@@ -493,7 +544,7 @@ def _supporting(value: object, facts: int | None) -> tuple[int, ...]:
     listed: list[Any] = value if isinstance(value, list) else [value]
     for place in listed:
         if isinstance(place, bool) or not isinstance(place, int):
-            raise _Wrong(f"holds {place!r}; it takes places of facts, from 0")
+            raise _Wrong(f"holds {reprlib.repr(place)}; it takes places of facts, from 0")
         if facts is not None and not 0 <= place < facts:
             raise _Wrong(f"names fact {place}, and there are {facts}, counted from 0")
     if len({*listed}) < len(listed):

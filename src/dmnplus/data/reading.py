@@ -109,5 +109,6 @@ def picture_names(folder: Path) -> set[str]:
     """The names of the picture files in `folder`. Raises DataError where there is no such folder."""
     try:
         return {entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES}
-    except OSError as error:
+    # The name of a folder may also be one that no folder can have.
+    except (OSError, ValueError) as error:
         raise DataError(f"{folder}: no folder of pictures is there; put the pictures into it or name it") from error

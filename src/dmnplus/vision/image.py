@@ -38,9 +38,9 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, a
     """The picture upright, in mode RGB, or the part of it inside `Picture.box`.
 
     Turned as its EXIF data say. What is transparent becomes white. 16-bit greys are scaled to eight bits; greys
-    without a known range (32-bit integers, floating point) are stretched from their least to their greatest value. Of
-    an animation or a file of several pages it is the first, or with `animations` false it is refused. Colour profiles
-    are not applied.
+    without a known range (32-bit integers, floating point) are stretched from their least to their greatest value, or,
+    where all are one, kept as what they are of 0 to 255. Of an animation or a file of several pages it is the first, or
+    with `animations` false it is refused. Colour profiles are not applied.
 
     Raises DataError if it is missing, no picture or damaged, and TooLargeError if it has more than `max_pixels` pixels,
     which are not decoded.
@@ -49,9 +49,9 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, a
 
     picture = picture if isinstance(picture, Picture) else Picture(str(picture))
     path = Path(picture.path)
-    if not path.is_file():
-        raise DataError(f"{path}: {'is not a file' if path.exists() else 'there is no such file'}; check the path")
     try:
+        if not path.is_file():
+            raise DataError(f"{path}: {'is not a file' if path.exists() else 'there is no such file'}; check the path")
         image = _open(path, max_pixels)
         with image:
             _check_size(path, image, max_pixels)
@@ -62,7 +62,7 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, a
                     image.load()
             else:
                 image.load()
-            rgb = crop(_to_rgb(_upright(image)), picture)
+            rgb = crop(_to_rgb(_upright(image), image.format), picture)
             # Closing the file would close a picture that needed no change, too.
             return rgb.copy() if rgb is image else rgb
     except DataError:
@@ -75,7 +75,7 @@ def read_image(picture: str | Path | Picture, *, max_pixels: int = MAX_PIXELS, a
         raise DataError(f"{path}: cannot be read ({error.strerror}); check its permissions") from None
     # A damaged file makes Pillow's decoders raise nearly anything.
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{path}: damaged or not readable ({reason}); replace or remove it") from error
 
 
@@ -177,11 +177,17 @@ def _upright(image: Image.Image) -> Image.Image:
     return image.transpose(turns[orientation]) if orientation in turns else image
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: Image.Image, format: str | None) -> Image.Image:
+    """`image`, which a file of this format holds, in mode RGB."""
     from PIL import Image
 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
+        grey = np.asarray(image)
+        # Pillow widens the 16-bit greys of PGM.
+        eight = _eight_bits(grey, known=image.mode.startswith("I;16") or (image.mode, format) == ("I", "PPM"))
+        if "transparency" in image.info:
+            eight[grey == image.info["transparency"]] = 255
+        return Image.fromarray(eight).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         # The modes with premultiplied alpha convert only to their plain form.
         if image.mode in ("RGBa", "La"):
@@ -191,14 +197,15 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _eight_bits(grey: np.ndarray) -> np.ndarray:
+def _eight_bits(grey: np.ndarray, *, known: bool) -> np.ndarray:
+    """Greys of 16 bits, or with `known` false of a range that only they themselves can tell."""
     low, high = 0.0, 65535.0
-    # Some versions of Pillow widen 16-bit greys to 32 bits.
-    if grey.dtype.kind == "f" or (grey.dtype.itemsize > 2 and (grey.min() < 0 or grey.max() > high)):
+    if not known:
         grey = np.nan_to_num(grey.astype(np.float64), posinf=0, neginf=0)
         low, high = float(grey.min()), float(grey.max())
-    scaled = (grey.astype(np.float64) - low) * (255 / (high - low) if high > low else 0)
-    return np.rint(scaled).astype(np.uint8)
+        if low == high:
+            return np.rint(grey.clip(0, 255)).astype(np.uint8)
+    return np.rint((grey.astype(np.float64) - low) * (255 / (high - low))).astype(np.uint8)
 
 
 def crop(image: Image.Image, picture: Picture) -> Image.Image:
