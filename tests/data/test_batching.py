@@ -65,6 +65,9 @@ def test_batches_are_of_like_length_and_others_in_every_epoch():
         assert (means := [float(length.float().mean()) for length in lengths]) != sorted(means)
     first, second = ({frozenset(rows.tolist()) for rows in batches} for batches in epochs)
     assert not first & second
+    # Left to chance, batches are as mixed as all questions are.
+    mixed = [questions.lengths_N[rows] for rows in questions.batches(16, shuffle=shuffle, by_length=False)]
+    assert sum(int(length.max() - length.min()) for length in mixed) / len(mixed) > 12
     # To measure, in order of length, and the same every time.
     assert torch.equal(torch.cat(list(questions.batches(16))), questions.lengths_N.argsort(stable=True))
 

@@ -90,6 +90,7 @@ NETWORKS = {
     ),
     "gate by question": NetworkConfig(gate_compares=("question",)),
     "mutual, tied": NetworkConfig(memory="mutual", tied=True),
+    "sentences twice as large": NetworkConfig(sentence_scale=2.0),
     "words": NetworkConfig(answer="words"),
 }
 

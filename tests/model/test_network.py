@@ -6,6 +6,7 @@ import torch
 
 from dmnplus.model import VARIANTS, NetworkConfig, attention_losses
 from dmnplus.model.answer import ClassAnswer, WordAnswer
+from dmnplus.model.network import TextInput
 from tests.model.examples import encoded, moves, network, whole
 
 CONFIGS = {
@@ -95,6 +96,19 @@ def test_dropout_drops_the_stated_share_and_keeps_the_mean():
     assert (masks.facts_BFH == 0).float().mean().item() == pytest.approx(0.3, abs=0.02)
     assert masks.facts_BFH.mean().item() == pytest.approx(1.0, abs=0.03)
     assert (masks.answer_BK == 1).all()
+
+
+@pytest.mark.parametrize("input", ["fusion", "reader", "ordered", "word_gru"])
+def test_numbers_of_facts_are_dropped_after_the_fusion_layer(input: TextInput):
+    vocabulary, questions = encoded(moves(20))
+    model, batch = network(vocabulary, NetworkConfig(hidden=16, input=input, dropped="facts")), whole(questions)
+    masks = model.draw_dropout(batch, torch.Generator().manual_seed(0))
+    read: list[torch.Tensor] = []
+    model.memory.register_forward_pre_hook(lambda _, arguments: read.append(arguments[0]))
+    model(batch)
+    model(batch, masks)
+    assert (masks.facts_BFH == 0).any()
+    torch.testing.assert_close(read[1], read[0] * masks.facts_BFH)
 
 
 @pytest.mark.parametrize("memory", ["question", "mutual"])
@@ -279,3 +293,22 @@ def test_weights_start_as_in_the_paper():
     ):
         bound, largest = (6 / (inputs + outputs)) ** 0.5, model.get_parameter(name).abs().max().item()
         assert 0.95 * bound < largest <= bound, name
+
+
+def test_gated_units_that_start_stacked():
+    vocabulary, _ = encoded(moves(12))
+    torch.manual_seed(0)
+    alone = network(vocabulary, NetworkConfig())
+    torch.manual_seed(0)
+    stacked = network(vocabulary, NetworkConfig(start="stacked"))
+    changed = {"memory.episode.input_weight", "memory.episode.recurrent_weight"}
+    for gru in ("fusion.gru", "question.gru"):
+        changed |= {f"{gru}.{leaf}" for leaf in ("input_weight", "input_bias", "recurrent_weight")}
+        bias = stacked.get_parameter(f"{gru}.input_bias")
+        assert (bias[:, :80] == -1).all()
+        assert (bias[:, 80:] == 0).all()
+    for (name, one), other in zip(alone.named_parameters(), stacked.parameters(), strict=True):
+        if name.endswith("weight") and name in changed:
+            torch.testing.assert_close(other, one / 2**0.5)
+        else:
+            assert torch.equal(one, other) == (name not in changed), name

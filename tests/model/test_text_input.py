@@ -9,6 +9,7 @@ def test_position_encoding_by_hand():
     words = torch.tensor([[[1.0, 10.0], [2.0, 20.0], [99.0, 99.0]]])
     mask = torch.tensor([[True, True, False]])
     assert position_encoding(words, mask).tolist() == [[0.5 * 1 + 0.5 * 2, 0.5 * 10 + 1.0 * 20]]
+    assert position_encoding(words, mask, 2.0).tolist() == [[1.0 * 1 + 1.0 * 2, 1.0 * 10 + 2.0 * 20]]
 
 
 def test_position_encoding_follows_the_formula():

@@ -148,15 +148,17 @@ class Questions(_TensorFields):
         size: int,
         *,
         shuffle: torch.Generator | None = None,
+        by_length: bool = True,
         by_picture: bool = False,
         repeats_K: Tensor | None = None,
     ) -> Iterator[Tensor]:
         """Rows of each batch, every question once, those of like length together.
 
         With `shuffle`, questions are drawn in random order and sorted by length only within pools of some batches,
-        and the batches come in random order: little padding, and yet no batch is the same twice. `by_picture` keeps
-        questions about one picture together, so that it is read once for all of them. `repeats_K` says how many times
-        the questions of each type are drawn, a random part of them for what is left of a whole number.
+        and the batches come in random order: little padding, and yet no batch is the same twice. Without `by_length`
+        chance alone decides which questions share a batch. `by_picture` keeps questions about one picture together, so
+        that it is read once for all of them. `repeats_K` says how many times the questions of each type are drawn, a
+        random part of them for what is left of a whole number.
         """
         if shuffle is None:
             yield from torch.argsort(self.lengths_N, stable=True).split(size)
@@ -173,7 +175,7 @@ class Questions(_TensorFields):
                 0, group[order], torch.arange(len(order)), "amin"
             )
             order = order[torch.argsort(first[group[order]], stable=True)]
-        pools = order.split(size * BATCHES_PER_POOL)
+        pools = order.split(size * (BATCHES_PER_POOL if by_length else 1))
         batches = [b for pool in pools for b in pool[torch.argsort(self.lengths_N[pool], stable=True)].split(size)]
         yield from (batches[i] for i in torch.randperm(len(batches), generator=shuffle))
 

@@ -31,7 +31,7 @@ from dmnplus.model.episodic_memory import (
 from dmnplus.model.gru import GRU
 from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges
 from dmnplus.model.mutual_memory import ContextUpdate, MutualMemory, SimilarityGate
-from dmnplus.model.text_input import OrderedEncoding, SentenceReader, WordGRU
+from dmnplus.model.text_input import OrderedEncoding, PositionEncoding, SentenceReader, WordGRU
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,9 @@ def _question(g: Graph, model: DMN, words_BQH: str, mask_BQ: str) -> str:
 def _encode(g: Graph, reader: SentenceReader, words_SWH: str, mask_SW: str) -> str:
     """One vector a sentence, [S, H]."""
     encoded = _position_encoding(g, words_SWH, mask_SW)
+    assert isinstance(reader.encode, PositionEncoding | OrderedEncoding)
+    if (scale := reader.encode.scale) != 1:
+        encoded = g.op("Mul", encoded, g.constant(scale))
     if not isinstance(reader.encode, OrderedEncoding):
         return encoded
     forwards, backwards = _gru(g, reader.encode.gru, words_SWH, g.unsqueeze(mask_SW, 2))

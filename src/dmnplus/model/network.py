@@ -19,7 +19,7 @@ from dmnplus.data.vocabulary import PADDING
 from dmnplus.model.answer import ClassAnswer, Ranked, WordAnswer
 from dmnplus.model.episodic_memory import GATE_COMPARES, GATE_FEATURES, Episode, EpisodicMemory, Update
 from dmnplus.model.image_input import PixelReader, RegionReader, SeriesChanges, SeriesEmbedding
-from dmnplus.model.initialisation import start_uniform
+from dmnplus.model.initialisation import start_stacked, start_uniform
 from dmnplus.model.mutual_memory import GateStart, MutualMemory
 from dmnplus.model.question import QuestionModule
 from dmnplus.model.text_input import (
@@ -34,7 +34,8 @@ from dmnplus.model.text_input import (
 TextInput = Literal["fusion", "forward_fusion", "reader", "word_gru", "ordered"]
 Memory = Literal["question", "mutual"]
 Answer = Literal["class", "words"]
-Start = Literal["xavier", "uniform"]
+Start = Literal["xavier", "stacked", "uniform"]
+Dropped = Literal["encodings", "facts"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +74,12 @@ class NetworkConfig:
     """Whether the answer is made of q and the last memory, or of the memory alone."""
     beams: int = 5
     """Unfinished answers that the decoder keeps at a time, and so at most the answers that are ranked; 1 is greedy."""
+    sentence_scale: float = 1.0
+    """What the position encoding is multiplied by; 2 as in the code of Sukhbaatar et al. (2015), not in its formula."""
     fact_dropout: float = 0.1
-    """Share of a sentence encoding's numbers dropped in training."""
+    """Share of a sentence's numbers dropped in training."""
+    dropped: Dropped = "encodings"
+    """What those numbers are of. encodings: the sentence reader's, before the fusion layer; facts: what comes of it."""
     image_dropout: float = 0.5
     """Share of an image region's numbers dropped in training."""
     answer_dropout: float = 0.1
@@ -92,9 +97,12 @@ class NetworkConfig:
     series_changes: bool = False
     """Whether a region is told how it differs from the same place in the pictures before and after it."""
     start: Start = "xavier"
-    """xavier: and embeddings uniform in +-sqrt(3), the paper's for text; uniform: all in +-0.08, its for images."""
+    """xavier: and embeddings uniform in +-sqrt(3), the paper's for text; stacked: the same, for the matrices of a gated
+    unit as one, and GRUs start by keeping their states; uniform: all in +-0.08, the paper's for images."""
 
     def __post_init__(self) -> None:
+        if self.sentence_scale <= 0:
+            raise ValueError(f"model.sentence_scale is {self.sentence_scale}; it must be above 0")
         for name in ("hidden", "passes", "series", "beams"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} is {getattr(self, name)}; it must be at least 1")
@@ -120,6 +128,7 @@ class NetworkConfig:
             "update": Update,
             "answer": Answer,
             "start": Start,
+            "dropped": Dropped,
         }
         for name, kind in choices.items():
             if getattr(self, name) not in get_args(kind):
@@ -193,9 +202,9 @@ class DMN(nn.Module):
             case "word_gru":
                 self.reader = WordGRU(H)
             case "ordered":
-                self.reader = SentenceReader(OrderedEncoding(H))
+                self.reader = SentenceReader(OrderedEncoding(H, config.sentence_scale))
             case _:
-                self.reader = SentenceReader(PositionEncoding())
+                self.reader = SentenceReader(PositionEncoding(config.sentence_scale))
         self.pictures = pictures
         if pictures is not None:
             channels = config.pixel_channels if pictures.kind == "pixels" else pictures.channels
@@ -222,8 +231,11 @@ class DMN(nn.Module):
             case "mutual":
                 self.memory = MutualMemory(H, passes=config.passes, tied=config.tied, gate_start=config.gate_start)
         self.answer = WordAnswer(H, answer_words) if config.answer == "words" else ClassAnswer(H, answers)
-        if config.start == "uniform":
-            start_uniform(self)
+        match config.start:
+            case "uniform":
+                start_uniform(self)
+            case "stacked":
+                start_stacked(self)
 
     def forward(self, batch: Batch, dropout: DropoutMasks | None = None) -> Output:
         reading = self.read(batch, dropout)
@@ -258,16 +270,16 @@ class DMN(nn.Module):
         if alike and few and self.fusion is not None and isinstance(self.reader, SentenceReader):
             return self.fusion.of_distinct(self.reader.distinct(*read), batch.facts_BF, batch.mask_BF)
         facts = self.reader(*read, batch.facts_BF, batch.mask_BF)
-        if dropout is not None:
+        if dropout is not None and self.config.dropped == "encodings":
             facts = facts * dropout.facts_BFH
         if self.pictures is not None:
             if self.changes is not None:
                 facts = self.changes(facts, batch.places_BF, batch.mask_BF)
             facts = facts + self.series(batch.places_BF)
-        if self.fusion is None:
-            return facts
-        fused = self.fusion(facts, batch.mask_BF)
-        return facts + fused if self.question is None else fused
+        if self.fusion is not None:
+            fused = self.fusion(facts, batch.mask_BF)
+            facts = facts + fused if self.question is None else fused
+        return facts * dropout.facts_BFH if dropout is not None and self.config.dropped == "facts" else facts
 
     def _regions(self, batch: Batch, words_SWH: Tensor, dropout: DropoutMasks | None) -> Tensor:
         """The regions of the batch's pictures one after the other, [I * R, H]; of a model of text, none."""
@@ -276,8 +288,8 @@ class DMN(nn.Module):
         return self.regions(self.pixels(batch.pictures), dropout and dropout.regions_IRC).flatten(0, 1)
 
     def draw_dropout(self, batch: Batch, generator: torch.Generator) -> DropoutMasks:
-        """Dropout for one training step (section 4): of sentence encodings, image regions and the answer's input; and
-        of contexts, which the paper does not drop."""
+        """Dropout for one training step (section 4): of sentence encodings or facts, image regions and the answer's
+        input; and of contexts, which the paper does not drop."""
         weight = self.embedding.weight
         B, F = batch.facts_BF.shape
         H = self.config.hidden

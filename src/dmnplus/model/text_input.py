@@ -26,10 +26,13 @@ class WordEmbedding(nn.Module):
         return nn.functional.embedding(ids, self.weight, padding_idx=0)
 
 
-def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"]) -> Float[Tensor, "S H"]:
+def position_encoding(
+    words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"], scale: float = 1.0
+) -> Float[Tensor, "S H"]:
     """f = sum_j l_j o w_j with l_jd = (1 - j/M) - (d/D)(1 - 2j/M) (section 3.1, after Sukhbaatar et al. 2015).
 
     j = 1..M is the word's place in its own sentence of M words, never the padded length; d = 1..D the embedding index.
+    All is multiplied by `scale`, which the paper has not.
     """
     # l splits into a part that knows only the word's place and one scaled by d/D, so that no [S, W, H] tensor of
     # weights is needed: f = sum_j (1 - j/M) w_j - d/D o sum_j (1 - 2j/M) w_j.
@@ -38,6 +41,8 @@ def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "
     j_W = torch.arange(1, W + 1, device=words_SWH.device)
     place_SW = (j_W / M_S1).to(words_SWH.dtype)
     weights_S2W = torch.stack([1 - place_SW, 1 - 2 * place_SW], dim=1) * mask_SW[:, None]
+    if scale != 1:
+        weights_S2W = scale * weights_S2W
     by_place_SH, by_index_SH = torch.bmm(weights_S2W, words_SWH).unbind(dim=1)
     d_D = torch.arange(1, D + 1, device=words_SWH.device, dtype=words_SWH.dtype) / D
     return by_place_SH - d_D * by_index_SH
@@ -46,8 +51,12 @@ def position_encoding(words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "
 class PositionEncoding(nn.Module):
     """A sentence as the position encoding of its words (section 3.1)."""
 
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+
     def forward(self, words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"]) -> Float[Tensor, "S H"]:
-        return position_encoding(words_SWH, mask_SW)
+        return position_encoding(words_SWH, mask_SW, self.scale)
 
 
 class OrderedEncoding(nn.Module):
@@ -56,13 +65,14 @@ class OrderedEncoding(nn.Module):
     Which word comes before which hardly shows in a weighted sum, and tells "A is left of B" from "B is left of A".
     """
 
-    def __init__(self, hidden: int) -> None:
+    def __init__(self, hidden: int, scale: float = 1.0) -> None:
         super().__init__()
+        self.scale = scale
         self.gru = GRU(hidden, hidden, reverse=(False, True))
 
     def forward(self, words_SWH: Float[Tensor, "S W H"], mask_SW: Bool[Tensor, "S W"]) -> Float[Tensor, "S H"]:
         forwards, backwards = self.gru(words_SWH, mask_SW)
-        return position_encoding(words_SWH, mask_SW) + forwards[:, -1] + backwards[:, 0]
+        return position_encoding(words_SWH, mask_SW, self.scale) + forwards[:, -1] + backwards[:, 0]
 
 
 class SentenceReader(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import torch
 
 from dmnplus.data.example import Example
 from dmnplus.data.names import looks_like_name
-from dmnplus.data.words import WORD
+from dmnplus.data.words import find_words
 from dmnplus.studies.figures import bars
 from dmnplus.studies.reading import read
 from dmnplus.studies.stories import Stories
@@ -40,7 +41,7 @@ def name(asked: str, network: str) -> str:
 
 def asked_word(example: Example) -> str:
     """The one word that a question shares with its facts beyond the words of every question."""
-    (word,) = (word for word in WORD.findall(example.question) if word.lower() not in _FRAME)
+    (word,) = (word for word in find_words(example.question) if word.lower() not in _FRAME)
     return word
 
 
@@ -50,7 +51,7 @@ def renamed(example: Example) -> Example:
     unseen = UNSEEN_NAME if looks_like_name(word) else UNSEEN_THING
 
     def rename(text: str) -> str:
-        return WORD.sub(lambda match: unseen if match[0] == word else match[0], text)
+        return re.sub(rf"\b{word}\b", unseen, text)
 
     facts = tuple(rename(fact) if isinstance(fact, str) else fact for fact in example.facts)
     return replace(example, facts=facts, question=rename(example.question))
@@ -62,7 +63,7 @@ def measure(trained: Trained) -> Mapping[str, float]:
     shared_NF = torch.zeros_like(reading.mask_NF)
     for i, example in enumerate(examples):
         for j, fact in enumerate(example.facts):
-            shared_NF[i, j] = asked_word(example) in WORD.findall(str(fact))
+            shared_NF[i, j] = asked_word(example) in find_words(str(fact))
     highest_NF = reading.attention_PNF.amax(dim=0)
     needed_NF = reading.steps_NF >= 0
     parts = {"needed unshared": needed_NF & ~shared_NF, "lures": ~needed_NF & shared_NF}

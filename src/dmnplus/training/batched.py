@@ -151,7 +151,7 @@ class _Stack:
         set_rates(self.optimizer, self.config, len(self.trainers[0].history))
         labels = [labelled(part, self.config) for part in parts]
         orders = [
-            list(part.batches(self.config.batch, shuffle=trainer.order))
+            list(part.batches(self.config.batch, shuffle=trainer.order, by_length=self.config.by_length))
             for part, trainer in zip(parts, self.trainers, strict=True)
         ]
         total_R = torch.zeros(len(self.runs), device=self.device)

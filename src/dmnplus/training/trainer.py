@@ -92,6 +92,8 @@ class TrainingConfig:
     """L2 grows to its strength over so many epochs; the paper's is there from the start."""
     l2_embeddings: bool = True
     """Whether the embeddings of words are among the weights that decay."""
+    by_length: bool = True
+    """Whether a batch's questions are of like length, which spares padding; else they are drawn at random."""
     by_picture: bool = False
     """Whether questions about one picture share a batch: quicker, but a batch then shows few different pictures."""
     picture_shift: int = 0
@@ -282,7 +284,11 @@ class Trainer:
         total_2K = torch.zeros(2, int(training.kinds_N.max()) + 1, device=device)
         batches = list(
             training.batches(
-                self.config.batch, shuffle=self.order, by_picture=self.config.by_picture, repeats_K=repeats_K
+                self.config.batch,
+                shuffle=self.order,
+                by_length=self.config.by_length,
+                by_picture=self.config.by_picture,
+                repeats_K=repeats_K,
             )
         )
         for step, rows in enumerate(batches):
