@@ -164,7 +164,7 @@ def test_boxes_hold_items_that_lie_inside_and_apart(seed: int) -> None:
                 assert all(item.is_clear_of(other) and other.is_clear_of(item) for other in box[:place])
 
 
-def test_half_is_true_within_each_wording_and_no_statement_comes_twice() -> None:
+def test_half_is_true_within_each_form_and_no_statement_comes_twice() -> None:
     truths: dict[str, Counter[bool]] = {}
     for boxes, said in compose(4000, Random(1)):
         assert len({claim.text for claim in said}) == len(said)

@@ -26,7 +26,7 @@ _TOWERS = 2 / 3
 
 
 def generate_statements(folder: Path, *, statements: int, seed: int = 0, split: str = "train") -> list[Example]:
-    """`statements` statements, four a picture, half of them true within each wording; the PNG files go to `folder`.
+    """`statements` statements, four a picture, half true within each form; the PNG files go to `folder`.
 
     Facts are the three boxes, as `read_nlvr` has them; what a statement speaks of is marked.
 
