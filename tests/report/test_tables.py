@@ -17,12 +17,14 @@ from dmnplus.report.tables import (
     daquar_table,
     fresh_table,
     joint_table,
-    max_table,
+    max_cells,
     missing,
     order,
     other_table,
     paper_table,
     summary_table,
+    sweep_table,
+    unstated_cells,
 )
 
 PROJECT = Path(__file__).parents[2]
@@ -31,11 +33,11 @@ WANTED = {"training": 9000, "validation": 1000, "test": 1000}
 
 def write(folder: Path, task: int, seed: int = 0, variant: str = "dmn+", loss=0.1, error=0.1, **changes) -> Path:
     """A record as `dmnplus reproduce` leaves it."""
-    settings = changes.pop("settings", [])
+    settings, recipe = changes.pop("settings", []), changes.pop("recipe", None)
     record = {
         "data": f"babi/{task} (en-10k)",
         "files": {"training": f"hash of {task}"},
-        "config": plain(resolve(variant=variant, task=task, settings=settings)),
+        "config": plain(resolve(variant=variant, task=task, recipe=recipe, settings=settings)),
         "questions": WANTED,
         "seed": seed,
         "threads": 1,
@@ -168,12 +170,26 @@ def test_dmn_max_has_a_column_of_its_own_and_is_not_the_papers(tmp_path: Path):
     assert [line for line in other_table(starts).splitlines() if "| 16 | dmn-max |" in line] != []
 
 
+def test_the_recipe_unstated_has_a_column_of_its_own(tmp_path: Path):
+    # The paper trains task 6 without L2, the recipe with the same for all.
+    for task in (2, 6):
+        write(tmp_path, task, loss=0.5, error=0.1)
+        write(tmp_path, task, 1, loss=0.4, error=0.04, recipe=Path("unstated"))
+        write(tmp_path, task, 2, loss=0.3, error=0.08, recipe=Path("unstated"))
+        write(tmp_path, task, 3, loss=0.1, error=0.02, recipe=Path("unstated"), settings=["model.passes=5"])
+    starts = read_starts(tmp_path)
+    assert "| ours, DMN+, unstated |" in summary_table(starts)
+    for task in ("2", "6"):
+        assert row(summary_table(starts), task)[3:6] == ["10.0", "8.0", "2.0"]
+        assert row(sweep_table(unstated_cells(starts)), task)[1:4] == ["8.0", "6.0 ± 2.8 (2)", "8.0"]
+
+
 def test_dmn_max_over_its_starts(tmp_path: Path):
-    assert max_table(read_starts(write(tmp_path, 1).parents[2])) == ""
+    assert sweep_table(max_cells(read_starts(write(tmp_path, 1).parents[2]))) == ""
     for task, errors in ((1, (0.0,)), (16, (0.01, 0.05))):
         for seed, error in enumerate(errors):
             write(tmp_path, task, seed, variant="dmn-max", error=error, loss=0.1 + seed)
-    table = max_table(read_starts(tmp_path))
+    table = sweep_table(max_cells(read_starts(tmp_path)))
     assert row(table, "1")[1:] == ["0.0", "", "0.0", "3 of 9", "1"]
     assert row(table, "16")[1:] == ["1.0", "3.0 ± 2.8 (2)", "5.0", "3 of 9", "2"]
     assert row(table, "mean of 2")[1:3] == ["0.50", "1.50"]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from statistics import mean, stdev
 
+from dmnplus.config import differences, plain, resolve
 from dmnplus.report.published import TASKS, Column, published, published_daquar
 from dmnplus.report.records import Cell, DaquarStart, Joint, Start, best_cell, cells, paper_cells
 
 ABLATION = ("odmn", "dmn2", "dmn3", "dmn+")
 MISSING = "-"
+UNSTATED = "unstated"
+"""The recipe that chooses otherwise what the paper does not state."""
 
 
 def percent(share: float | None) -> str:
@@ -27,9 +31,8 @@ def spread(cell: Cell) -> str:
     return f"{percent(cell.mean)} ± {percent(cell.deviation)} ({len(cell.starts)})" if len(cell.starts) > 1 else ""
 
 
-def max_table(starts: Sequence[Start]) -> str:
-    """dmn-max task by task: the chosen start, and mean and spread over starts; empty if none was trained."""
-    ours = max_cells(starts)
+def sweep_table(ours: Mapping[int, Cell]) -> str:
+    """One setting task by task: the chosen start, and mean and spread over starts; empty if none was trained."""
     if not ours:
         return ""
     rows = []
@@ -61,18 +64,36 @@ def max_table(starts: Sequence[Start]) -> str:
 
 def max_cells(starts: Sequence[Start]) -> dict[int, Cell]:
     """The cells of the preset dmn-max by task, of the paper's data where it was trained on that."""
+    return _by_task([start for start in starts if start.variant == "dmn-max" and not start.changed])
+
+
+def unstated_cells(starts: Sequence[Start]) -> dict[int, Cell]:
+    """The cells of DMN+ with the recipe `unstated` by task, of the paper's data where it was trained on that."""
+
+    def changed(task: int) -> tuple[str, ...]:
+        return tuple(differences(plain(resolve(task=task, recipe=Path(UNSTATED))), task)[1])
+
+    wanted = {task: changed(task) for task in {start.task for start in starts}}
+    return _by_task([start for start in starts if start.variant == "dmn+" and start.changed == wanted[start.task]])
+
+
+def _by_task(starts: Sequence[Start]) -> dict[int, Cell]:
     found: dict[int, Cell] = {}
-    for cell in cells([start for start in starts if start.variant == "dmn-max" and not start.changed]):
+    for cell in cells(starts):
         # Those of the paper's data come first.
         found.setdefault(cell.starts[0].task, cell)
     return found
 
 
 def summary_table(starts: Sequence[Start]) -> str:
-    """A row a task: the paper, public code, ours with the paper's settings, ours with the best settings."""
+    """A row a task: the paper, public code, ours with the paper's settings, ours with the best settings.
+
+    Between them, where they were trained, DMN+ with the recipe `unstated`, and dmn-max.
+    """
     columns, code, _ = published()
     ours, paper = paper_cells(starts), columns["dmn+"]
-    sweep = max_cells(starts)
+    sweeps = {f"DMN+, {UNSTATED}": unstated_cells(starts), "dmn-max": max_cells(starts)}
+    sweeps = {name: found for name, found in sweeps.items() if found}
     best = {task: best_cell(starts, task) for task in TASKS}
     rows = []
     for task in TASKS:
@@ -84,27 +105,26 @@ def summary_table(starts: Sequence[Start]) -> str:
                 percent(paper.errors[task]),
                 f"{percent(public[0])} to {percent(public[1])}" if public else MISSING,
                 percent(cell.best.test_error) if cell else MISSING,
-                *([percent(sweep[task].best.test_error) if task in sweep else MISSING] if sweep else []),
+                *(percent(found[task].best.test_error) if task in found else MISSING for found in sweeps.values()),
                 percent(chosen.best.test_error) if chosen else MISSING,
                 f"{chosen.starts[0].variant}{_listed(chosen.starts[0].changed)}" if chosen else "",
             ]
         )
     papers = [cell.best.test_error for task in TASKS if (cell := ours.get((task, "dmn+")))]
     bests = [cell.best.test_error for cell in best.values() if cell]
-    maxima = [cell.best.test_error for cell in sweep.values()]
     rows.append(
         [
             "mean of 20",
             percent(paper.mean),
             percent(min(code.means)),
             _whole_mean(papers),
-            *([_whole_mean(maxima)] if sweep else []),
+            *(_whole_mean([cell.best.test_error for cell in found.values()]) for found in sweeps.values()),
             _whole_mean(bests),
             "",
         ]
     )
     header = ["task", "paper, DMN+", "best public code", "ours, paper's settings"]
-    return markdown([*header, *(["ours, dmn-max"] if sweep else []), "ours, best", "settings of the best"], rows)
+    return markdown([*header, *(f"ours, {name}" for name in sweeps), "ours, best", "settings of the best"], rows)
 
 
 def paper_table(starts: Sequence[Start]) -> str:
