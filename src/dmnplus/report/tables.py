@@ -107,7 +107,7 @@ def summary_table(starts: Sequence[Start]) -> str:
                 percent(cell.best.test_error) if cell else MISSING,
                 *(percent(found[task].best.test_error) if task in found else MISSING for found in sweeps.values()),
                 percent(chosen.best.test_error) if chosen else MISSING,
-                f"{chosen.starts[0].variant}{_listed(chosen.starts[0].changed)}" if chosen else "",
+                next((name for name, found in sweeps.items() if chosen == found.get(task)), _settings(chosen)),
             ]
         )
     papers = [cell.best.test_error for task in TASKS if (cell := ours.get((task, "dmn+")))]
@@ -325,6 +325,10 @@ def _with_starts(cell: Cell | None) -> str:
         return MISSING
     mark = "*" if cell.starts[0].data else ""
     return f"{percent(cell.best.test_error)}{mark}" + (f"; {spread(cell)}" if len(cell.starts) > 1 else "")
+
+
+def _settings(cell: Cell | None) -> str:
+    return f"{cell.starts[0].variant}{_listed(cell.starts[0].changed)}" if cell else ""
 
 
 def _listed(changed: Sequence[str]) -> str:
