@@ -179,6 +179,8 @@ def test_the_recipe_unstated_has_a_column_of_its_own(tmp_path: Path):
         write(tmp_path, task, 3, loss=0.1, error=0.02, recipe=Path("unstated"), settings=["model.passes=5"])
     starts = read_starts(tmp_path)
     assert "| ours, DMN+, unstated |" in summary_table(starts)
+    # A task without any start has no settings, either.
+    assert row(summary_table(starts), "3")[3:] == ["-", "-", "-"]
     for task in ("2", "6"):
         assert row(summary_table(starts), task)[3:6] == ["10.0", "8.0", "2.0"]
         assert row(sweep_table(unstated_cells(starts)), task)[1:4] == ["8.0", "6.0 ± 2.8 (2)", "8.0"]

@@ -107,7 +107,7 @@ def summary_table(starts: Sequence[Start]) -> str:
                 percent(cell.best.test_error) if cell else MISSING,
                 *(percent(found[task].best.test_error) if task in found else MISSING for found in sweeps.values()),
                 percent(chosen.best.test_error) if chosen else MISSING,
-                next((name for name, found in sweeps.items() if chosen == found.get(task)), _settings(chosen)),
+                next((name for name, found in sweeps.items() if chosen in found.values()), _settings(chosen)),
             ]
         )
     papers = [cell.best.test_error for task in TASKS if (cell := ours.get((task, "dmn+")))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -18,17 +19,22 @@ def error(code: str, message: str) -> str:
     return json.dumps({"error": {"code": code, "message": message}})
 
 
-def test_a_busy_server_is_asked_again_when_it_says(visit: Open):
-    refusals = [1, 1]
+def busy(refusals: list[int], *, seconds: int) -> Callable[[Any], None]:
+    """A route that refuses as often as `refusals`, which it empties, is long, and says when to come again."""
 
-    def busy(route: Any) -> None:
+    def answer(route: Any) -> None:
         if refusals:
             refusals.pop()
-            route.fulfill(status=503, headers={"Retry-After": "1"}, body=error("busy", "ask again"))
+            route.fulfill(status=503, headers={"Retry-After": str(seconds)}, body=error("busy", "ask again"))
         else:
             route.continue_()
 
-    page, problems = visit(routes={"**/v1/answer": busy})
+    return answer
+
+
+def test_a_busy_server_is_asked_again_when_it_says(visit: Open):
+    refusals = [1, 1]
+    page, problems = visit(routes={"**/v1/answer": busy(refusals, seconds=1)})
     page.get_by_label("Story", exact=True).fill(STORY)
     page.get_by_label("Question", exact=True).fill(QUESTION)
     page.get_by_role("button", name="Ask").click()
@@ -125,16 +131,7 @@ def test_a_server_with_a_token_asks_for_it(visit: Open, site: Site):
 
 def test_a_list_of_models_that_was_refused_is_asked_for_again_with_the_question(visit: Open):
     page, problems = visit()
-    refusals = [1]
-
-    def busy(route: Any) -> None:
-        if refusals:
-            refusals.pop()
-            route.fulfill(status=503, headers={"Retry-After": "600"}, body=error("busy", "ask again"))
-        else:
-            route.continue_()
-
-    page.route("**/v1/models", busy)
+    page.route("**/v1/models", busy([1], seconds=600))
     page.reload()
     page.get_by_text("The server is busy with other questions.").wait_for()
     ask(page)
